@@ -1,0 +1,172 @@
+# Reads the environments and says which files each goal is made of. Runs again in every process that
+# Snakemake starts, so it reads files and does nothing else.
+
+import sys
+from pathlib import Path
+
+if (_code := str(Path(workflow.basedir))) not in sys.path:
+    sys.path.insert(0, _code)
+
+from scripts import (
+    apply_script,
+    code,
+    deploy,
+    housekeeping,
+    jobs,
+    progress,
+    render,
+    secrets,
+    settings,
+    simulator,
+    talosconfig,
+    tools,
+    validate,
+)
+from scripts.model import Environment, Goal
+
+progress.stop_waiting_on_interrupt()
+
+SETTINGS = jobs.parsed(settings.read, config)
+ENVIRONMENTS = {
+    name: jobs.parsed(settings.environment, SETTINGS, name)
+    for name in jobs.parsed(settings.selected, SETTINGS)
+}
+workflow.global_resources.update(settings.limits(SETTINGS))
+
+if workflow.is_main_process:
+    for _environment in ENVIRONMENTS.values():
+        housekeeping.warn_of_leftovers(_environment)
+        secrets.warn_of_shared_bundle(_environment)
+
+
+wildcard_constraints:
+    env="|".join(ENVIRONMENTS) or "none",
+    role="controlplane|worker",
+    node="[a-z0-9_-]+",
+
+
+onstart:
+    for environment in ENVIRONMENTS.values():
+        jobs.parsed(jobs.hold, environment.name, environment.paths.state)
+
+
+onsuccess:
+    for environment in ENVIRONMENTS.values():
+        print(housekeeping.summary(environment))
+
+
+def environment_of(wildcards):
+    return ENVIRONMENTS[wildcards.env]
+
+
+def node_of(wildcards):
+    return ENVIRONMENTS[wildcards.env].node(wildcards.role, wildcards.node)
+
+
+def bundle_of(wildcards):
+    """The bundle as an input; where there is none, the way to one instead of 'missing input'."""
+    environment = environment_of(wildcards)
+    if environment.cluster.simulated:
+        return secrets.throwaway_marker(environment)
+    if not environment.bundle.exists():
+        jobs.give_up(secrets.missing_bundle(environment))
+    return environment.bundle
+
+
+def simulator_of(wildcards):
+    """What must run before nodes can be reached: nothing, unless they are simulated."""
+    simulated = environment_of(wildcards).cluster.simulated
+    return simulator.ready_file(environment_of(wildcards)) if simulated else []
+
+
+def patches_of(wildcards):
+    return node_of(wildcards).patches
+
+
+def env_files_of(wildcards):
+    node = node_of(wildcards)
+    return [
+        environment_of(wildcards).env_file,
+        *([node.env_file] if node.env_file.exists() else []),
+    ]
+
+
+def is_bootstrapped(wildcards):
+    return environment_of(wildcards).paths.bootstrapped.exists()
+
+
+def first_control_plane_applied(wildcards):
+    environment = environment_of(wildcards)
+    return ancient(environment.paths.applied(environment.first_control_plane))
+
+
+def control_planes_applied(wildcards):
+    environment = environment_of(wildcards)
+    return [
+        ancient(environment.paths.applied(node)) for node in environment.control_planes
+    ]
+
+
+def each_environment(files):
+    return [
+        str(file)
+        for environment in ENVIRONMENTS.values()
+        for file in files(environment)
+    ]
+
+
+def rendered_files(environment):
+    paths = environment.paths
+    configs = [paths.config(node) for node in environment.nodes]
+    return [*configs, paths.talosconfig, paths.apply_script]
+
+
+def validated_files(environment):
+    markers = [environment.paths.validated(node) for node in environment.nodes]
+    return [*rendered_files(environment), *markers]
+
+
+def applied_files(environment):
+    markers = [environment.paths.applied(node) for node in environment.nodes]
+    return [*validated_files(environment), *markers]
+
+
+def bootstrapped_files(environment):
+    return [environment.paths.bootstrapped, environment.paths.kubeconfig]
+
+
+def up_files(environment):
+    return [*applied_files(environment), *bootstrapped_files(environment)]
+
+
+def goal_files(environment):
+    return {
+        Goal.RENDERED: rendered_files,
+        Goal.VALIDATED: validated_files,
+        Goal.APPLIED: applied_files,
+        Goal.BOOTSTRAPPED: up_files,
+    }[environment.settings.goal](environment)
+
+
+def rendered(_):
+    return each_environment(rendered_files)
+
+
+def validated(_):
+    return each_environment(validated_files)
+
+
+def applied(_):
+    return each_environment(applied_files)
+
+
+def bootstrapped(_):
+    return each_environment(bootstrapped_files)
+
+
+def up(_):
+    return each_environment(up_files)
+
+
+def goals(_):
+    return each_environment(goal_files)

@@ -1,0 +1,64 @@
+# Applying configs to nodes and bootstrapping the cluster. Each job asks the node before it acts, so
+# running one again does nothing that is not needed.
+
+
+rule apply_controlplane:
+    input:
+        config="rendered_configs/{env}/controlplane-{node}.yaml",
+        validated="rendered_configs/{env}/state/controlplane-{node}.validated",
+        talosconfig=ancient("rendered_configs/{env}/talosconfig"),
+        simulator=simulator_of,
+    output:
+        "rendered_configs/{env}/state/controlplane-{node}.applied",
+    log:
+        "logs/{env}/controlplane-{node}.apply.log",
+    resources:
+        # One at a time once etcd runs; all at once before.
+        control_plane=lambda wildcards: int(is_bootstrapped(wildcards)),
+    params:
+        role="controlplane",
+    run:
+        jobs.run(
+            log,
+            deploy.apply_config,
+            environment_of(wildcards),
+            environment_of(wildcards).node(params.role, wildcards.node),
+        )
+
+
+rule apply_worker:
+    input:
+        config="rendered_configs/{env}/worker-{node}.yaml",
+        validated="rendered_configs/{env}/state/worker-{node}.validated",
+        talosconfig=ancient("rendered_configs/{env}/talosconfig"),
+        simulator=simulator_of,
+        # A worker has its certificate from a control plane, so one has to be there.
+        control_plane=first_control_plane_applied,
+    output:
+        "rendered_configs/{env}/state/worker-{node}.applied",
+    log:
+        "logs/{env}/worker-{node}.apply.log",
+    resources:
+        worker=1,
+    params:
+        role="worker",
+    run:
+        jobs.run(
+            log,
+            deploy.apply_config,
+            environment_of(wildcards),
+            environment_of(wildcards).node(params.role, wildcards.node),
+        )
+
+
+rule bootstrap_cluster:
+    input:
+        control_planes=control_planes_applied,
+        talosconfig=ancient("rendered_configs/{env}/talosconfig"),
+    output:
+        marker="rendered_configs/{env}/state/bootstrapped",
+        kubeconfig="rendered_configs/{env}/kubeconfig",
+    log:
+        "logs/{env}/bootstrap_cluster.log",
+    run:
+        jobs.run(log, deploy.bootstrap_cluster, environment_of(wildcards))

@@ -1,0 +1,25 @@
+# Looking at what is there, and clearing away what no longer holds.
+
+
+rule nodes:
+    log:
+        f"logs/{SETTINGS.env}/nodes.log",
+    run:
+        for environment in ENVIRONMENTS.values():
+            jobs.run(log, housekeeping.show_nodes, environment)
+
+
+rule refresh:
+    log:
+        f"logs/{SETTINGS.env}/refresh.log",
+    run:
+        for environment in ENVIRONMENTS.values():
+            jobs.run(log, housekeeping.refresh, environment)
+
+
+rule prune:
+    log:
+        f"logs/{SETTINGS.env}/prune.log",
+    run:
+        for environment in ENVIRONMENTS.values():
+            jobs.run(log, housekeeping.prune, environment)

@@ -1,0 +1,61 @@
+# One machine config per node, the talosconfig, and apply.sh.
+
+
+rule render_config:
+    input:
+        bundle=bundle_of,
+        env_files=env_files_of,
+        patches=patches_of,
+    output:
+        "rendered_configs/{env}/{role}-{node}.yaml",
+    log:
+        "logs/{env}/{role}-{node}.render.log",
+    params:
+        code=code.digest("render"),
+        talosctl=tools.TALOSCTL.pinned,
+        defaults=SETTINGS.defaults_digest,
+    run:
+        jobs.run(
+            log, render.write_config, environment_of(wildcards), node_of(wildcards)
+        )
+
+
+rule client_certificate:
+    input:
+        bundle=bundle_of,
+    output:
+        "rendered_configs/{env}/state/talosconfig",
+    log:
+        "logs/{env}/client_certificate.log",
+    run:
+        jobs.run(log, talosconfig.write_client_certificate, environment_of(wildcards))
+
+
+rule talosconfig:
+    input:
+        "rendered_configs/{env}/state/talosconfig",
+    output:
+        "rendered_configs/{env}/talosconfig",
+    log:
+        "logs/{env}/talosconfig.log",
+    params:
+        code=code.digest("talosconfig"),
+        endpoints=lambda wildcards: [
+            node.address for node in environment_of(wildcards).control_planes
+        ],
+    run:
+        jobs.run(log, talosconfig.write_talosconfig, environment_of(wildcards))
+
+
+rule apply_script:
+    input:
+        template=str(apply_script.TEMPLATES / "apply.sh.j2"),
+    output:
+        "rendered_configs/{env}/apply.sh",
+    log:
+        "logs/{env}/apply_script.log",
+    params:
+        code=code.digest("apply_script"),
+        facts=lambda wildcards: apply_script.facts_digest(environment_of(wildcards)),
+    run:
+        jobs.run(log, apply_script.write_apply_script, environment_of(wildcards))

@@ -1,0 +1,31 @@
+# Age key and encrypted secrets bundle. Only the targets below make any, and they write over
+# nothing; environments of simulated nodes have throw-away ones, in ignored files.
+
+
+rule secrets:
+    log:
+        f"logs/{SETTINGS.env}/secrets.log",
+    run:
+        for environment in ENVIRONMENTS.values():
+            jobs.run(log, secrets.make, environment, SETTINGS.bundle)
+
+
+rule separate_secrets:
+    log:
+        f"logs/{SETTINGS.env}/separate_secrets.log",
+    run:
+        for environment in ENVIRONMENTS.values():
+            jobs.run(log, secrets.separate, environment)
+
+
+# The marker is the output and not the bundle, because Snakemake removes a job's outputs before it
+# runs the job again.
+rule throwaway_secrets:
+    output:
+        ".simulator/{env}/secrets",
+    log:
+        "logs/{env}/throwaway_secrets.log",
+    params:
+        lost=lambda wildcards: secrets.throwaway_lost(environment_of(wildcards)),
+    run:
+        jobs.run(log, secrets.make_throwaway, environment_of(wildcards))

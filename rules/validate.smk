@@ -1,0 +1,17 @@
+# `talosctl validate --mode metal` on every config before it is used for anything.
+
+
+rule validate_config:
+    input:
+        "rendered_configs/{env}/{role}-{node}.yaml",
+    output:
+        "rendered_configs/{env}/state/{role}-{node}.validated",
+    log:
+        "logs/{env}/{role}-{node}.validate.log",
+    params:
+        code=code.digest("validate"),
+        talosctl=tools.TALOSCTL.pinned,
+    run:
+        jobs.run(
+            log, validate.validate_config, environment_of(wildcards), node_of(wildcards)
+        )

@@ -1,0 +1,302 @@
+"""Applying configs to nodes and bootstrapping the cluster; each step asks the node first."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from scripts import files, marker
+from scripts.errors import NodeError
+from scripts.live import (
+    Live,
+    State,
+    connection_error,
+    documents,
+    foreign,
+    judged,
+    maintenance_api,
+    observe,
+    same_config,
+    secure_api,
+)
+from scripts.model import Environment, Node
+from scripts.progress import Wait, say
+from scripts.talosctl import CallError, Failure
+from scripts.validate import validated_config
+
+UNCHANGED = "unchanged: the node already runs this config"
+# How long a node may go on answering after it said that it reboots, in seconds.
+_REBOOT_BEGINS = 60.0
+_NO_ANSWER = (Failure.UNREACHABLE, Failure.UNKNOWN_AUTHORITY, Failure.CERTIFICATE_REQUIRED)
+# etcd service states that do not yet have data: Talos's service states before Running.
+_WITHOUT_ETCD = ("", "Initialized", "Preparing", "Waiting", "Pre", "Starting", "Skipped")
+
+
+def apply_config(environment: Environment, node: Node) -> None:
+    """Bring a node to its rendered config and write its ``.applied`` marker.
+
+    Maintenance mode or running is found out by asking. A node that runs this config already is not
+    touched. The marker is written once the node itself shows the config over its secure API.
+
+    :raises ValidationError: when the config is not the validated one.
+    :raises NodeError: when the node does not answer, refuses, or is not the right one.
+    """
+    config = validated_config(environment, node)
+    mode, answer = _apply(environment, node, config)
+    say(f"{environment.name}/{node.name}: {answer}")
+    marker.write(
+        environment.paths.applied(node),
+        step="applied",
+        node=node.name,
+        address=node.address,
+        sha256=hashlib.sha256(config).hexdigest(),
+        mode=mode,
+        answer=answer,
+    )
+
+
+def _apply(environment: Environment, node: Node, config: bytes) -> tuple[str, str]:
+    """Apply, again if no answer came: then nobody knows whether it was done, so ask first."""
+    retries = environment.settings.apply_retries
+    for left in range(retries, -1, -1):
+        live = wait_until_reachable(environment, node)
+        try:
+            return _apply_once(environment, node, config, live)
+        except CallError as error:
+            if error.failure not in _NO_ANSWER or not left:
+                raise judged(environment, node, error) from None
+            say(
+                f"{environment.name}/{node.name}: no answer to apply-config, trying again "
+                f"({left} {'try' if left == 1 else 'tries'} left): {error.message.splitlines()[-1]}"
+            )
+    raise AssertionError("the loop returns or raises")
+
+
+def _apply_once(environment: Environment, node: Node, config: bytes, live: Live) -> tuple[str, str]:
+    if live.state is State.FOREIGN:
+        raise foreign(environment, node)
+    if live.state is State.MAINTENANCE:
+        api = maintenance_api(environment, node)
+        check_macs(environment, node, api.macs())
+        say(f"{environment.name}/{node.name}: applying in maintenance mode ({api.address})")
+        answer = api.apply(config)
+        _wait_until_applied(environment, node, config)
+        return "maintenance", answer
+    check_identity(environment, node, live.config, config)
+    if same_config(live.config, config):
+        return "none", UNCHANGED
+    return _apply_to_running(environment, node, config)
+
+
+def _apply_to_running(environment: Environment, node: Node, config: bytes) -> tuple[str, str]:
+    mode = environment.settings.apply_mode
+    api = secure_api(environment, node)
+    check_macs(environment, node, api.macs())
+    say(f"{environment.name}/{node.name}: applying to the running node, mode {mode}")
+    answer = api.apply(config, mode).split("diff:")[0].strip().rstrip(";")
+    if mode == "staged":
+        return mode, answer
+    if "with a reboot" in answer:
+        _wait_until_down(environment, node)
+    _wait_until_applied(environment, node, config)
+    return mode, answer
+
+
+def wait_until_reachable(environment: Environment, node: Node) -> Live:
+    """Wait for a node to answer in any state; returns what it is.
+
+    :raises NodeError: when it does not within ``NODE_TIMEOUT``.
+    """
+    wait = Wait(
+        f"{environment.name}/{node.name}",
+        f"the Talos API at {node.maintenance_address}",
+        environment.settings.node_timeout,
+        hint=f"Is the machine on, booted from Talos, and its address right ({node.env_file})?\n"
+        "NODE_TIMEOUT in cluster.env sets how long to wait, in seconds.",
+    )
+    live = Live(State.UNREACHABLE)
+    for attempt in wait:
+        live = observe(environment, node)
+        if live.state is not State.UNREACHABLE:
+            break
+        attempt.because(live.detail)
+    return live
+
+
+def _wait_until_applied(environment: Environment, node: Node, config: bytes) -> None:
+    """Wait until the secure API, by this cluster's CA, shows the config that was sent.
+
+    The old maintenance API still answers for a moment after an insecure apply, so maintenance mode
+    is no failure here until the time is over.
+    """
+    wait = Wait(
+        f"{environment.name}/{node.name}",
+        f"the secure API at {node.address} to show the new config",
+        environment.settings.node_timeout,
+        hint="The config was sent. Look at the node's console; then run the same command again.",
+    )
+    for attempt in wait:
+        live = observe(environment, node)
+        if live.state is State.RUNNING and same_config(live.config, config):
+            return
+        attempt.because(live.detail or _why_not_yet(live))
+
+
+def _why_not_yet(live: Live) -> str:
+    if live.state is State.RUNNING:
+        return "it still shows another config"
+    return f"what answers is {live.state}"
+
+
+def _wait_until_down(environment: Environment, node: Node) -> None:
+    for _ in Wait(f"{environment.name}/{node.name}", "the reboot to begin", _REBOOT_BEGINS):
+        if connection_error(node.address):
+            return
+
+
+def check_macs(environment: Environment, node: Node, found: list[str]) -> None:
+    """Refuse a machine that does not have the node's ``NODE_MAC``.
+
+    :raises NodeError: with what was expected and what was found.
+    """
+    if node.mac and node.mac not in found:
+        raise NodeError(
+            f"{environment.name}/{node.name}: the machine at {node.address} is not the one in "
+            f"{node.env_file}: NODE_MAC is {node.mac}, the machine has {', '.join(found)}; "
+            "nothing was sent",
+            hint="Mend NODE_MAC or NODE_IP, or find out who has this address.",
+        )
+
+
+def check_identity(environment: Environment, node: Node, running: bytes, wanted: bytes) -> None:
+    """Refuse to turn a running node into another cluster's or another role's.
+
+    :raises NodeError: with what was expected and what was found.
+    """
+    for what, keys in (("cluster.id", ("cluster", "id")), ("machine.type", ("machine", "type"))):
+        has, gets = _value(running, *keys), _value(wanted, *keys)
+        if has != gets:
+            shown = f": it has {has}, the config says {gets}" if what == "machine.type" else ""
+            raise NodeError(
+                f"{environment.name}/{node.name}: the node at {node.address} runs with another "
+                f"{what}{shown}; nothing was sent",
+                hint="Is NODE_IP right? To give a machine another role or cluster, reset it "
+                f"first: talosctl -n {node.address} -e {node.address} reset --reboot",
+            )
+
+
+def _value(config: bytes, *keys: str) -> Any:
+    """A value of the main document of a machine config."""
+    for document in documents(config):
+        if isinstance(document, dict) and "machine" in document:
+            value: Any = document
+            for key in keys:
+                value = value.get(key) if isinstance(value, dict) else None
+            return value
+    return None
+
+
+def bootstrap_cluster(environment: Environment) -> None:
+    """Bootstrap etcd exactly once, wait for all its members, and fetch the kubeconfig.
+
+    Every control plane is asked first, so that a wiped first node founds no second cluster.
+
+    :raises NodeError: when a control plane cannot be asked, or etcd does not come up.
+    """
+    answer = _bootstrap(environment)
+    say(f"{environment.name}: {answer}")
+    members = _wait_for_etcd(environment)
+    files.write_atomically(environment.paths.kubeconfig, _kubeconfig(environment))
+    marker.write(
+        environment.paths.bootstrapped,
+        step="bootstrapped",
+        node=environment.first_control_plane.name,
+        members=members,
+        answer=answer,
+    )
+
+
+def _bootstrap(environment: Environment) -> str:
+    first = environment.first_control_plane
+    for left in range(environment.settings.apply_retries, -1, -1):
+        running = nodes_with_etcd(environment)
+        if running:
+            return f"etcd already runs on {', '.join(node.name for node in running)}"
+        say(f"{environment.name}: bootstrapping etcd on {first.name} ({first.address})")
+        try:
+            secure_api(environment, first).bootstrap()
+            return f"bootstrapped etcd on {first.name}"
+        except CallError as error:
+            if error.failure is Failure.ALREADY_EXISTS:
+                return f"etcd was bootstrapped on {first.name} before"
+            if error.failure not in _NO_ANSWER or not left:
+                raise judged(environment, first, error) from None
+            say(f"{environment.name}: no answer to bootstrap, asking again: {error.message}")
+    raise AssertionError("the loop returns or raises")
+
+
+def nodes_with_etcd(environment: Environment) -> list[Node]:
+    """The control planes on which etcd runs.
+
+    :raises NodeError: when one of them cannot be asked, or has an etcd that is down: only a person
+        can tell whether founding a new one would lose data.
+    """
+    running = []
+    for node in environment.control_planes:
+        state = _etcd_state(environment, node)
+        if state == "Running":
+            running.append(node)
+        elif state not in _WITHOUT_ETCD:
+            raise NodeError(
+                f"{environment.name}/{node.name}: its etcd is {state}; the cluster is not "
+                "bootstrapped while an etcd may have data",
+                hint=f"Look at it: talosctl --talosconfig {environment.paths.talosconfig} "
+                f"-n {node.address} -e {node.address} service etcd",
+            )
+    return running
+
+
+def _etcd_state(environment: Environment, node: Node) -> str:
+    """The state of a control plane's etcd service, asked until it answers."""
+    who = f"{environment.name}/{node.name}"
+    for attempt in Wait(who, "its word on etcd", environment.settings.node_timeout):
+        try:
+            return secure_api(environment, node).etcd_state()
+        except CallError as error:
+            if error.failure is not Failure.UNREACHABLE:
+                raise judged(environment, node, error) from None
+            attempt.because(error.message)
+    raise AssertionError("the loop returns or raises")
+
+
+def _wait_for_etcd(environment: Environment) -> list[str]:
+    """Wait until every control plane knows as many etcd members as there are control planes."""
+    members: list[str] = []
+    for node in environment.control_planes:
+        who = f"{environment.name}/{node.name}"
+        wanted = len(environment.control_planes)
+        for attempt in Wait(who, f"{wanted} etcd members", environment.settings.etcd_timeout):
+            try:
+                members = secure_api(environment, node).etcd_members()
+            except CallError as error:
+                if error.failure not in (Failure.UNREACHABLE, Failure.FAILED_PRECONDITION):
+                    raise judged(environment, node, error) from None
+                attempt.because(error.message)
+                continue
+            if len(members) >= wanted:
+                break
+            attempt.because(f"it knows {len(members)}: {', '.join(members)}")
+    return members
+
+
+def _kubeconfig(environment: Environment) -> bytes:
+    first = environment.first_control_plane
+    who = f"{environment.name}/{first.name}"
+    for attempt in Wait(who, "the kubeconfig", environment.settings.node_timeout):
+        try:
+            return secure_api(environment, first).kubeconfig()
+        except CallError as error:
+            if error.failure is not Failure.UNREACHABLE:
+                raise judged(environment, first, error) from None
+            attempt.because(error.message)
+    raise AssertionError("the loop returns or raises")

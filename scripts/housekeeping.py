@@ -1,0 +1,213 @@
+"""Looking after what earlier runs made: stale markers, leftovers, and the node table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from scripts import marker
+from scripts.deploy import nodes_with_etcd
+from scripts.errors import NodeError
+from scripts.live import Live, State, observe, same_config
+from scripts.model import Environment, Node, Role
+from scripts.progress import say, warn
+
+_T = TypeVar("_T")
+_AT_ONCE = 16
+_SUFFIXES = (".yaml", ".validated", ".applied")
+
+
+def leftovers(environment: Environment) -> list[Path]:
+    """Rendered configs and markers of nodes that are no longer in Git."""
+    known = {node.config_name for node in environment.nodes}
+    prefixes = tuple(f"{role}-" for role in Role)
+    paths = environment.paths
+    return sorted(
+        path
+        for directory in (paths.root, paths.state)
+        if directory.is_dir()
+        for path in directory.iterdir()
+        if path.suffix in _SUFFIXES
+        and path.name.lstrip(".").startswith(prefixes)
+        and path.stem.lstrip(".") not in known
+    )
+
+
+def warn_of_leftovers(environment: Environment) -> None:
+    """Name the nodes that were removed from Git, and how to let them go."""
+    left = leftovers(environment)
+    if not left:
+        return
+    names = ", ".join(sorted({path.stem for path in left}))
+    resets = [line for path in left if path.suffix == ".applied" for line in [_reset(path)] if line]
+    warn(
+        f"{environment.name}: no longer in Git, but still here: {names}. They are not touched.\n"
+        + "".join(f"  -> its machine still runs; reset it first:  {line}\n" for line in resets)
+        + f"  -> remove what is left here:  snakemake prune --config env={environment.name}"
+    )
+
+
+def _reset(applied: Path) -> str:
+    address = marker.read(applied).get("address")
+    talosconfig = applied.parent.parent / "talosconfig"
+    if not address:
+        return ""
+    return f"talosctl --talosconfig {talosconfig} -n {address} -e {address} reset --reboot"
+
+
+def prune(environment: Environment) -> None:
+    """Remove the rendered configs and markers of nodes that are no longer in Git."""
+    left = leftovers(environment)
+    for path in left:
+        path.unlink()
+        say(f"removed {path}")
+    if not left:
+        say(f"{environment.name}: nothing is left over")
+
+
+def refresh(environment: Environment) -> None:
+    """Ask every node, and drop the markers that no longer hold.
+
+    A node that does not answer proves nothing: its marker stays.
+
+    :raises NodeError: when a node runs but cannot be judged.
+    """
+    nodes = [node for node in environment.nodes if environment.paths.applied(node).exists()]
+    dropped = False
+    for node, live in zip(nodes, _each(nodes, lambda n: observe(environment, n)), strict=True):
+        applied = environment.paths.applied(node)
+        if live.state is State.UNREACHABLE:
+            say(f"{environment.name}/{node.name}: does not answer ({live.detail}); marker kept")
+        elif _holds(environment, node, live):
+            say(f"{environment.name}/{node.name}: runs the config that was applied; marker kept")
+        else:
+            applied.unlink()
+            dropped = True
+            say(f"{environment.name}/{node.name}: {_differs(live)}; {applied} dropped")
+    _refresh_bootstrapped(environment)
+    if dropped:
+        say(f"{environment.name}: the next run applies what is missing")
+
+
+def _holds(environment: Environment, node: Node, live: Live) -> bool:
+    if live.state is not State.RUNNING:
+        return False
+    said = marker.read(environment.paths.applied(node))
+    if hashlib.sha256(live.config).hexdigest() == said.get("sha256"):
+        return True
+    config = environment.paths.config(node)
+    return (
+        config.exists()
+        and hashlib.sha256(config.read_bytes()).hexdigest() == said.get("sha256")
+        and same_config(live.config, config.read_bytes())
+    )
+
+
+def _differs(live: Live) -> str:
+    if live.state is State.RUNNING:
+        return "runs another config than the one applied"
+    return f"what answers is {live.state}"
+
+
+def _refresh_bootstrapped(environment: Environment) -> None:
+    path = environment.paths.bootstrapped
+    if not path.exists():
+        return
+    for node in environment.control_planes:
+        if observe(environment, node).state is State.UNREACHABLE:
+            say(f"{environment.name}: {node.name} does not answer; {path} kept")
+            return
+    running = all(
+        environment.paths.applied(node).exists() for node in environment.control_planes
+    ) and nodes_with_etcd(environment)
+    if running:
+        say(f"{environment.name}: etcd runs; {path} kept")
+    else:
+        path.unlink()
+        say(f"{environment.name}: etcd runs on no control plane; {path} dropped")
+
+
+def node_table(environment: Environment) -> str:
+    """All nodes with role, address, MAC, and what answers there now, as a table."""
+    states = _each(environment.nodes, lambda node: _state(environment, node))
+    rows = [("NODE", "ROLE", "ADDRESS", "MAC", "CONFIG", "LIVE")]
+    rows += [
+        (node.name, str(node.role), node.address, node.mac or "-", _step(environment, node), state)
+        for node, state in zip(environment.nodes, states, strict=True)
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([_title(environment), *lines])
+
+
+def show_nodes(environment: Environment) -> None:
+    """The target ``nodes``: print the table, also when Snakemake is told to be quiet."""
+    print(node_table(environment))
+
+
+def _title(environment: Environment) -> str:
+    simulated = ", simulated nodes" if environment.cluster.simulated else ""
+    state = "bootstrapped" if environment.paths.bootstrapped.exists() else "not bootstrapped"
+    cluster = environment.cluster
+    return f"{environment.name}: cluster {cluster.name} at {cluster.endpoint}, {state}{simulated}"
+
+
+def _step(environment: Environment, node: Node) -> str:
+    paths = environment.paths
+    steps = (
+        (paths.applied(node), "applied"),
+        (paths.validated(node), "validated"),
+        (paths.config(node), "rendered"),
+    )
+    return next((step for path, step in steps if path.exists()), "-")
+
+
+def _state(environment: Environment, node: Node) -> str:
+    if not environment.paths.talosconfig.exists():
+        return "not asked (no talosconfig)"
+    try:
+        return str(observe(environment, node).state)
+    except NodeError as error:
+        return error.message.splitlines()[0]
+
+
+def _each(nodes: Iterable[Node], ask: Callable[[Node], _T]) -> list[_T]:
+    """Ask several nodes at a time; answers in the nodes' order."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(ask, nodes))
+
+
+def summary(environment: Environment) -> str:
+    """What a run made and how to go on."""
+    paths = environment.paths
+    made = [
+        (paths.talosconfig, "talosctl's access to the nodes"),
+        (paths.kubeconfig, "kubectl's access to the cluster"),
+        (paths.apply_script, "the same deployment without Snakemake"),
+    ]
+    control_planes, workers = len(environment.control_planes), len(environment.workers)
+    lines = [
+        f"{environment.name}: {control_planes} control plane{'s' * (control_planes != 1)} and "
+        f"{workers} worker{'s' * (workers != 1)}{_how_far(environment)}",
+        f"  {paths.root}/: one machine config per node (secret, for you only)",
+        *(f"  {path}: {what}" for path, what in made if path.exists()),
+    ]
+    if environment.cluster.simulated:
+        lines.append("  The nodes are simulated: real talosctl, no Talos and no Kubernetes behind.")
+    if not paths.bootstrapped.exists():
+        lines.append(f"  Next: snakemake up --config env={environment.name} -j4")
+    return "\n".join(lines)
+
+
+def _how_far(environment: Environment) -> str:
+    steps = [_step(environment, node) for node in environment.nodes]
+    done = {step: steps.count(step) for step in ("applied", "validated", "rendered")}
+    told = ", ".join(f"{count} {step}" for step, count in done.items() if count)
+    bootstrapped = "; bootstrapped" if environment.paths.bootstrapped.exists() else ""
+    return f": {told or 'nothing rendered'}{bootstrapped}"

@@ -1,0 +1,397 @@
+"""Discovering environments and nodes from their directories, and checking what they say.
+
+Reads files and nothing else; it runs again in every process that Snakemake starts.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from jsonmerge import Merger
+
+from scripts import envfile, secrets
+from scripts.errors import ConfigError, InventoryError
+from scripts.model import Cluster, Environment, Goal, Node, Role, Settings
+from scripts.patches import parse, static_address
+
+ENVIRONMENTS = Path("patches/envs")
+SHARED_PATCH = "common"
+ALL = "all"
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+_HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+_BUILT_IN = ("ENV", "NODE_NAME", "NODE_ROLE")
+_REQUIRED = (
+    "CLUSTER_NAME",
+    "CLUSTER_ENDPOINT",
+    "TALOS_VERSION",
+    "TALOS_CONTRACT",
+    "KUBERNETES_VERSION",
+)
+# Not `try`: it takes a config back after a minute unless it is sent again in another mode.
+_APPLY_MODES = ("auto", "no-reboot", "reboot", "staged")
+_merger = Merger({"mergeStrategy": "objectMerge"})
+
+
+def environment_names() -> list[str]:
+    """The names of all environments: the directories below patches/envs."""
+    if not ENVIRONMENTS.is_dir():
+        return []
+    return sorted(
+        entry.name for entry in ENVIRONMENTS.iterdir() if entry.is_dir() and entry.name[0] != "."
+    )
+
+
+def selected(env: str | None) -> list[str]:
+    """The environments that ``--config env=`` names; ``all`` names each.
+
+    :raises ConfigError: when it names none, or one that is not there.
+    """
+    names = environment_names()
+    known = ", ".join(names) or f"none; make a directory below {ENVIRONMENTS}"
+    if not env:
+        raise ConfigError(
+            f"no environment given; there are: {known}",
+            hint="Name one:  snakemake --config env=NAME -j4\n"
+            "or set 'env:' in config/config.yaml for good.",
+        )
+    if env == ALL:
+        return names
+    if env not in names:
+        near = get_close_matches(env, names, n=1)
+        raise ConfigError(
+            f"there is no environment {env!r}" + (f"; did you mean {near[0]}?" if near else ""),
+            hint=f"There are: {known}",
+        )
+    return [env]
+
+
+def load(
+    name: str, defaults: Mapping[str, str] | None = None, goal: str | None = None
+) -> Environment:
+    """Read one environment and check it.
+
+    :param defaults: facts that cluster.env and node.env override.
+    :param goal: the caller's goal, which overrides the environment's.
+    :raises InventoryError: for the first mistake in its files.
+    """
+    directory = ENVIRONMENTS / name
+    _check_name(name, directory)
+    if name == ALL:
+        raise InventoryError(f"{directory}: 'all' means every environment; give it another name")
+    own = _cluster_facts(directory / "cluster.env")
+    facts = merged(defaults or {}, own, {"ENV": name})
+    env_file = directory / "cluster.env"
+    cluster = _cluster(facts, env_file)
+    nodes = tuple(_nodes(directory, facts, cluster))
+    bundle, shared_with = _bundle(name)
+    environment = Environment(
+        name, directory, cluster, _settings(facts, env_file, goal), nodes, bundle, shared_with
+    )
+    _check(environment)
+    return environment
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of several layers in one, later ones win."""
+    result: Any = {}
+    for layer in layers:
+        result = _merger.merge(result, dict(layer))
+    return dict(result)
+
+
+def _check_name(name: str, path: Path) -> None:
+    if not _NAME.fullmatch(name):
+        raise InventoryError(
+            f"{path}: {name!r} is no name for an environment or a node",
+            hint="Use small letters, digits, - and _ in between, 63 characters at most; "
+            "the host name is made of it (with - for _).",
+        )
+
+
+def _cluster_facts(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        raise InventoryError(
+            f"{path}: is missing",
+            hint=f"It names the cluster: one KEY=value line each for {', '.join(_REQUIRED)}. "
+            "Copy another environment's file and change it.",
+        )
+    facts = envfile.read(path)
+    _refuse_built_in(facts, path)
+    return facts
+
+
+def _refuse_built_in(facts: Mapping[str, str], path: Path) -> None:
+    for name in _BUILT_IN:
+        if name in facts:
+            raise InventoryError(
+                f"{path}: {name} is set by the workflow and cannot be given",
+                hint="It comes from the directory's name; remove the line.",
+            )
+
+
+def _cluster(facts: Mapping[str, str], path: Path) -> Cluster:
+    for name in _REQUIRED:
+        if not facts.get(name):
+            near = get_close_matches(name, [key for key in facts if key not in _REQUIRED], n=1)
+            raise InventoryError(
+                f"{path}: {name} is missing" + (f"; is {near[0]} a typo of it?" if near else ""),
+                hint=f"Add a line {name}={_EXAMPLES[name]}",
+            )
+    return Cluster(
+        name=_matching(facts, path, "CLUSTER_NAME", r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?"),
+        endpoint=_endpoint(facts["CLUSTER_ENDPOINT"], path),
+        talos_version=_matching(facts, path, "TALOS_VERSION", r"v\d+\.\d+\.\d+[-.\w]*"),
+        talos_contract=_matching(facts, path, "TALOS_CONTRACT", r"v\d+\.\d+(\.\d+)?"),
+        kubernetes_version=_matching(
+            facts, path, "KUBERNETES_VERSION", r"v?\d+\.\d+\.\d+[-.\w]*"
+        ).removeprefix("v"),
+        simulated=_one_of(facts, path, "SIMULATED", ("true", "false"), "false") == "true",
+    )
+
+
+_EXAMPLES = {
+    "CLUSTER_NAME": "talos-dev",
+    "CLUSTER_ENDPOINT": "https://10.0.1.10:6443",
+    "TALOS_VERSION": "v1.13.0",
+    "TALOS_CONTRACT": "v1.13",
+    "KUBERNETES_VERSION": "1.36.0",
+}
+
+
+def _matching(facts: Mapping[str, str], path: Path, name: str, pattern: str) -> str:
+    if not re.fullmatch(pattern, facts[name]):
+        raise InventoryError(
+            f"{path}: {name}={facts[name]!r} is not of the right form",
+            hint=f"Write it as in {name}={_EXAMPLES[name]}",
+        )
+    return facts[name]
+
+
+def _one_of(
+    facts: Mapping[str, str], path: Path, name: str, allowed: Iterable[str], default: str
+) -> str:
+    value = facts.get(name, default)
+    if value not in (known := list(allowed)):
+        raise InventoryError(f"{path}: {name}={value!r}: must be one of {', '.join(known)}")
+    return value
+
+
+def _endpoint(url: str, path: Path) -> str:
+    """An https URL with host and port and nothing else."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme == "https" and bool(parts.hostname) and bool(parts.port)
+        valid = valid and parts.path in ("", "/") and not parts.query and parts.username is None
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InventoryError(
+            f"{path}: CLUSTER_ENDPOINT={url!r} is no https URL with a host and a port",
+            hint="It is where the Kubernetes API is reached: a VIP, a load balancer or the first "
+            f"control plane, e.g. {_EXAMPLES['CLUSTER_ENDPOINT']}",
+        )
+    return url
+
+
+def _settings(facts: Mapping[str, str], path: Path, goal: str | None) -> Settings:
+    goals = [str(known) for known in Goal]
+    if goal is not None and goal not in goals:
+        raise ConfigError(f"goal={goal!r}: must be one of {', '.join(goals)}")
+    return Settings(
+        goal=Goal(goal or _one_of(facts, path, "GOAL", goals, Goal.VALIDATED)),
+        apply_mode=_one_of(facts, path, "APPLY_MODE", _APPLY_MODES, "auto"),
+        call_timeout=_number(facts, path, "CALL_TIMEOUT", 20),
+        node_timeout=_number(facts, path, "NODE_TIMEOUT", 600),
+        etcd_timeout=_number(facts, path, "ETCD_TIMEOUT", 300),
+        apply_retries=int(_number(facts, path, "APPLY_RETRIES", 3)),
+    )
+
+
+def _number(facts: Mapping[str, str], path: Path, name: str, default: float) -> float:
+    try:
+        value = float(facts.get(name, default))
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 86400:
+        raise InventoryError(
+            f"{path}: {name}={facts[name]!r}: must be a number of "
+            f"{'tries' if name.endswith('RETRIES') else 'seconds'} from 0 to 86400"
+        )
+    return value
+
+
+def _bundle(name: str) -> tuple[Path, tuple[str, ...]]:
+    """The bundle that serves an environment, and which others it serves."""
+    own = secrets.own_bundle(name)
+    if own.exists() or not secrets.SHARED_BUNDLE.exists():
+        return own, ()
+    others = (other for other in environment_names() if other != name)
+    return secrets.SHARED_BUNDLE, tuple(o for o in others if not _has_own_bundle(o))
+
+
+def _has_own_bundle(name: str) -> bool:
+    simulated = envfile.read(ENVIRONMENTS / name / "cluster.env").get("SIMULATED") == "true"
+    return simulated or secrets.own_bundle(name).exists()
+
+
+def _nodes(directory: Path, facts: Mapping[str, str], cluster: Cluster) -> Iterable[Node]:
+    _check_layout(directory)
+    environment_layers = [
+        *_common(ENVIRONMENTS.parent),
+        *_common(directory),
+    ]
+    for role in Role:
+        role_directory = directory / role.directory
+        if not role_directory.is_dir():
+            continue
+        layers = [*environment_layers, *_common(role_directory)]
+        for entry in sorted(role_directory.iterdir()):
+            if entry.is_dir() and entry.name[0] != ".":
+                yield _node(entry, role, layers, facts)
+
+
+def _check_layout(directory: Path) -> None:
+    """Find directories and files whose names come close to what would be read."""
+    roles = [role.directory for role in Role]
+    for entry in directory.iterdir():
+        near = get_close_matches(entry.name, roles, n=1, cutoff=0.7)
+        if entry.is_dir() and near and entry.name not in roles:
+            raise InventoryError(
+                f"{entry}: is not read; did you mean {near[0]}?",
+                hint=f"Nodes stand in {' and '.join(roles)}, one directory each.",
+            )
+
+
+def _common(directory: Path) -> list[Path]:
+    """A layer's shared patches: common.yaml, then common.sops.yaml."""
+    if (directory / f"{SHARED_PATCH}.yml").exists():
+        raise InventoryError(
+            f"{directory / SHARED_PATCH}.yml: is not read", hint="Rename it to common.yaml."
+        )
+    candidates = [directory / f"{SHARED_PATCH}{suffix}" for suffix in (".yaml", ".sops.yaml")]
+    return [path for path in candidates if path.is_file()]
+
+
+def _node(
+    directory: Path, role: Role, layers: list[Path], cluster_facts: Mapping[str, str]
+) -> Node:
+    name = directory.name
+    _check_name(name, directory)
+    env_file = directory / "node.env"
+    own = envfile.read(env_file)
+    _refuse_built_in(own, env_file)
+    patches = (*layers, *_patch_files(directory))
+    built_in = {"NODE_NAME": name, "NODE_ROLE": str(role)}
+    hostname = own.get("NODE_HOSTNAME", name.replace("_", "-"))
+    if not _HOSTNAME.fullmatch(hostname):
+        raise InventoryError(
+            f"{env_file if 'NODE_HOSTNAME' in own else directory}: {hostname!r} is no host name",
+            hint="Use small letters, digits and - in between, 63 characters at most; "
+            "NODE_HOSTNAME in node.env sets another one than the directory's name.",
+        )
+    address = _address(own, env_file, "NODE_IP") or _static_address(patches, directory)
+    if own.get("NODE_MAINTENANCE_IP"):
+        _address(own, env_file, "NODE_MAINTENANCE_IP")
+    derived = {"NODE_HOSTNAME": hostname, "NODE_IP": address}
+    facts = {**cluster_facts, **own, **built_in, **derived}
+    _check_mac(own, env_file)
+    return Node(name, role, hostname, address, directory, patches, facts)
+
+
+def _patch_files(directory: Path) -> list[Path]:
+    """A node's patches in the order they apply: by file name."""
+    for path in directory.glob("*.yml"):
+        raise InventoryError(
+            f"{path}: is not read", hint=f"Rename it to {path.with_suffix('.yaml').name}."
+        )
+    return sorted(path for path in directory.glob("*.yaml") if path.name[0] != ".")
+
+
+def _address(facts: Mapping[str, str], path: Path, name: str) -> str:
+    text = facts.get(name, "")
+    if not text:
+        return ""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise InventoryError(
+            f"{path}: {name}={text!r} is no IP address",
+            hint="Give the address alone, without a prefix length, e.g. 10.0.1.11",
+        ) from None
+
+
+def _static_address(patches: Iterable[Path], directory: Path) -> str:
+    """The first static address that the node's own patches give."""
+    own = [path for path in patches if path.parent == directory and ".sops." not in path.name]
+    parsed = [parse(path.read_text(encoding="utf-8", errors="replace"), path) for path in own]
+    address = static_address(parsed)
+    if address is None:
+        raise InventoryError(
+            f"{directory}: the node has no address",
+            hint=f"Write it into {directory / 'node.env'}:  NODE_IP=10.0.1.11\n"
+            "(or give the node a static address in one of its patches)",
+        )
+    return address
+
+
+def _check_mac(facts: Mapping[str, str], path: Path) -> None:
+    mac = facts.get("NODE_MAC", "").lower()
+    if not mac:
+        return
+    if not _MAC.fullmatch(mac):
+        raise InventoryError(
+            f"{path}: NODE_MAC={facts['NODE_MAC']!r} is no MAC address",
+            hint="Write six pairs with colons, e.g. 52:54:00:12:34:56",
+        )
+    if int(mac[:2], 16) & 1:
+        raise InventoryError(
+            f"{path}: NODE_MAC={mac} is a multicast address, which no machine has",
+            hint="The second digit must be even, e.g. 52:54:00:12:34:56",
+        )
+
+
+def _check(environment: Environment) -> None:
+    """What must hold for the nodes of an environment together."""
+    if not environment.control_planes:
+        raise InventoryError(
+            f"{environment.directory}: has no control plane",
+            hint=f"Make a directory for one: "
+            f"{environment.directory / Role.CONTROLPLANE.directory / 'cp_1'}, with a node.env.",
+        )
+    _check_unique(environment, "address", lambda node: node.address)
+    _check_unique(environment, "NODE_MAC", lambda node: node.mac)
+    _check_unique(environment, "host name", lambda node: node.hostname)
+    if environment.cluster.simulated:
+        _check_loopback(environment)
+
+
+def _check_unique(environment: Environment, what: str, value: Callable[[Node], str]) -> None:
+    seen: dict[str, Node] = {}
+    for node in environment.nodes:
+        this = value(node)
+        if this and this in seen:
+            raise InventoryError(
+                f"{node.directory} and {seen[this].directory} have the same {what}: {this}",
+                hint=f"Give each its own, in {node.env_file} or {seen[this].env_file}.",
+            )
+        seen[this] = node
+
+
+def _check_loopback(environment: Environment) -> None:
+    """Simulated nodes get secrets that are made on the fly, so they must not be real machines."""
+    for node in environment.nodes:
+        for address in (node.address, node.maintenance_address):
+            if not ipaddress.ip_address(address).is_loopback:
+                raise InventoryError(
+                    f"{node.env_file}: {address} is no loopback address, but "
+                    f"{environment.env_file} says SIMULATED=true",
+                    hint="Simulated nodes live on 127.x.y.z; for real machines remove SIMULATED.",
+                )

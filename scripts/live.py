@@ -1,0 +1,140 @@
+"""What a node says of itself: the proof behind every marker."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from dataclasses import dataclass
+from enum import StrEnum
+
+import yaml
+
+from scripts import talosctl
+from scripts.errors import NodeError
+from scripts.model import Environment, Node
+from scripts.talosctl import CallError, Failure, MaintenanceNode
+
+_CONNECT_TIMEOUT = 2.0
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class State(StrEnum):
+    """What answers at a node's address."""
+
+    RUNNING = "running"
+    MAINTENANCE = "maintenance"
+    FOREIGN = "another cluster's"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True)
+class Live:
+    """What was seen at a node's address.
+
+    :ivar config: the config it runs with, if it runs and is this cluster's.
+    :ivar detail: why it is unreachable, in talosctl's or the system's words.
+    """
+
+    state: State
+    config: bytes = b""
+    detail: str = ""
+
+
+def secure_api(environment: Environment, node: Node) -> talosctl.Node:
+    """The node's API over mTLS with this environment's talosconfig."""
+    return talosctl.Node(
+        node.address, environment.paths.talosconfig, environment.settings.call_timeout
+    )
+
+
+def maintenance_api(environment: Environment, node: Node) -> MaintenanceNode:
+    """The node's API while it has no config."""
+    return MaintenanceNode(
+        node.maintenance_address, node.cert_fingerprint, environment.settings.call_timeout
+    )
+
+
+def observe(environment: Environment, node: Node) -> Live:
+    """Ask the node what it is. One connection and at most two calls; nothing is changed.
+
+    :raises NodeError: when it runs, but cannot be judged (an expired certificate, say).
+    """
+    refused = connection_error(node.address)
+    if not refused:
+        return _ask(environment, node)
+    if node.maintenance_address == node.address:
+        return Live(State.UNREACHABLE, detail=refused)
+    refused = connection_error(node.maintenance_address)
+    return (
+        Live(State.UNREACHABLE, detail=refused) if refused else _ask_insecurely(environment, node)
+    )
+
+
+def connection_error(address: str) -> str:
+    """Why no TCP connection to the Talos API at ``address`` comes about, or ""."""
+    try:
+        socket.create_connection((address, talosctl.PORT), timeout=_CONNECT_TIMEOUT).close()
+    except OSError as error:
+        return f"{address}:{talosctl.PORT}: {error.strerror or error}".lower()
+    return ""
+
+
+def _ask(environment: Environment, node: Node) -> Live:
+    try:
+        return Live(State.RUNNING, secure_api(environment, node).machine_config())
+    except CallError as error:
+        if error.failure is Failure.UNKNOWN_AUTHORITY:
+            return _ask_insecurely(environment, node)
+        if error.failure is Failure.UNREACHABLE:
+            return Live(State.UNREACHABLE, detail=error.message)
+        raise judged(environment, node, error) from None
+
+
+def _ask_insecurely(environment: Environment, node: Node) -> Live:
+    try:
+        maintenance_api(environment, node).macs()
+    except CallError as error:
+        if error.failure is Failure.CERTIFICATE_REQUIRED:
+            return Live(State.FOREIGN)
+        if error.failure is Failure.UNREACHABLE:
+            return Live(State.UNREACHABLE, detail=error.message)
+        raise judged(environment, node, error) from None
+    return Live(State.MAINTENANCE)
+
+
+def judged(environment: Environment, node: Node, error: CallError) -> NodeError:
+    """A call's failure as an error that names the node and what to do."""
+    who = f"{environment.name}/{node.name} ({node.address})"
+    hints = {
+        Failure.CERTIFICATE_EXPIRED: "Compare the clocks of this machine and the node. If they "
+        f"agree, the client certificate is too old: remove {environment.paths.client_certificate} "
+        "and run the same command again to have a new one made.",
+        Failure.FINGERPRINT: f"NODE_CERT_FINGERPRINT in {node.env_file} must be what the node's "
+        "console shows; if it is, another machine answers at this address.",
+        Failure.REJECTED: "The node checked the config and refused it; mend the patches.",
+    }
+    return NodeError(f"{who}: {error.message}", hint=hints.get(error.failure, ""))
+
+
+def foreign(environment: Environment, node: Node) -> NodeError:
+    """The error for a node that belongs to another cluster."""
+    return NodeError(
+        f"{environment.name}/{node.name}: the machine at {node.address} belongs to another "
+        f"cluster: its certificate is not from the CA in {environment.bundle}; nothing was sent",
+        hint=f"Is NODE_IP in {node.env_file} right, and {environment.bundle} this cluster's?\n"
+        "If the machine is to leave its old cluster, reset it with the old cluster's talosconfig: "
+        f"talosctl -n {node.address} -e {node.address} reset --reboot",
+    )
+
+
+def same_config(one: bytes, other: bytes) -> bool:
+    """Whether two machine configs say the same, comments and layout apart."""
+    return one == other or documents(one) == documents(other)
+
+
+def documents(config: bytes) -> list[object]:
+    """The documents of a machine config; what does not parse counts as one of its own."""
+    try:
+        return list(yaml.load_all(config, Loader=_Loader))
+    except yaml.YAMLError:
+        return [hashlib.sha256(config).hexdigest()]

@@ -1,0 +1,37 @@
+"""Markers: small JSON files that say that a step was done for an exact content."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scripts import files
+from scripts.errors import ConfigError
+from scripts.tools import TALOSCTL
+
+
+def write(path: Path, **said: str | int | list[str]) -> None:
+    """Write a marker: what is ``said``, the time (UTC) and the version of talosctl."""
+    content = {
+        **said,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "talosctl": TALOSCTL.pinned,
+    }
+    files.write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def read(path: Path) -> dict[str, object]:
+    """What a marker says; nothing when it is not there.
+
+    :raises ConfigError: when it is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: is no marker", hint="Remove it; it is made anew.")
+    return content

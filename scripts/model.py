@@ -1,0 +1,207 @@
+"""What an environment and a node are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+
+class Role(StrEnum):
+    """What a node is in its cluster: Talos's ``machine.type``."""
+
+    CONTROLPLANE = "controlplane"
+    WORKER = "worker"
+
+    @property
+    def directory(self) -> str:
+        """The directory below the environment that holds the nodes of this role."""
+        return {Role.CONTROLPLANE: "control_planes", Role.WORKER: "workers"}[self]
+
+
+class Goal(StrEnum):
+    """How far ``snakemake`` without a named target brings an environment."""
+
+    RENDERED = "rendered"
+    VALIDATED = "validated"
+    APPLIED = "applied"
+    BOOTSTRAPPED = "bootstrapped"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an environment is worked on; each from the fact of the same name in capitals.
+
+    :ivar goal: how far ``snakemake`` without a target goes.
+    :ivar apply_mode: ``talosctl apply-config --mode`` for nodes that run already.
+    :ivar call_timeout: the most that one talosctl call may take, in seconds.
+    :ivar node_timeout: the most to wait for a node to answer, in seconds, each time.
+    :ivar etcd_timeout: the most to wait for etcd on all control planes, in seconds.
+    :ivar apply_retries: how often an apply that got no answer is tried again.
+    """
+
+    goal: Goal
+    apply_mode: str
+    call_timeout: float
+    node_timeout: float
+    etcd_timeout: float
+    apply_retries: int
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What cluster.env says about the cluster as a whole.
+
+    :ivar endpoint: the Kubernetes API as an https URL with a port.
+    :ivar talos_version: the version to install, e.g. ``v1.13.0``.
+    :ivar talos_contract: the version whose defaults generated configs keep, e.g. ``v1.13``.
+    :ivar kubernetes_version: without a leading v, e.g. ``1.36.0``.
+    :ivar simulated: its nodes are simulated ones on loopback addresses.
+    """
+
+    name: str
+    endpoint: str
+    talos_version: str
+    talos_contract: str
+    kubernetes_version: str
+    simulated: bool = False
+
+    @property
+    def contract(self) -> tuple[int, int]:
+        """The contract as numbers, e.g. (1, 13)."""
+        major, minor = self.talos_contract.removeprefix("v").split(".")[:2]
+        return int(major), int(minor)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine: a directory below ``control_planes`` or ``workers``.
+
+    :ivar facts: all that ``${NAME}`` may name in this node's patches.
+    :ivar address: where its Talos API answers once it is configured.
+    :ivar mac: its ``NODE_MAC`` in lower case with colons, or "" where node.env gives none.
+    :ivar patches: the patch files of all layers that make its config, in the order they apply.
+    """
+
+    name: str
+    role: Role
+    hostname: str
+    address: str
+    directory: Path
+    patches: tuple[Path, ...]
+    facts: Mapping[str, str] = field(compare=False)
+
+    @property
+    def config_name(self) -> str:
+        """The stem of its machine config's file name, e.g. ``controlplane-cp_1``."""
+        return f"{self.role}-{self.name}"
+
+    @property
+    def env_file(self) -> Path:
+        return self.directory / "node.env"
+
+    @property
+    def mac(self) -> str:
+        return self.facts.get("NODE_MAC", "").lower()
+
+    @property
+    def maintenance_address(self) -> str:
+        """Where it answers in maintenance mode: ``NODE_MAINTENANCE_IP``, else its address."""
+        return self.facts.get("NODE_MAINTENANCE_IP") or self.address
+
+    @property
+    def cert_fingerprint(self) -> str:
+        """The SHA-256 fingerprint of its maintenance certificate (``NODE_CERT_FINGERPRINT``)."""
+        return self.facts.get("NODE_CERT_FINGERPRINT", "")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One cluster and its directory.
+
+    :ivar bundle: the SOPS-encrypted Talos secrets bundle that serves it; it need not exist yet.
+    :ivar shares_bundle_with: other environments that the same bundle serves.
+    """
+
+    name: str
+    directory: Path
+    cluster: Cluster
+    settings: Settings
+    nodes: tuple[Node, ...]
+    bundle: Path
+    shares_bundle_with: tuple[str, ...] = ()
+
+    @property
+    def env_file(self) -> Path:
+        return self.directory / "cluster.env"
+
+    @cached_property
+    def control_planes(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.role is Role.CONTROLPLANE)
+
+    @cached_property
+    def workers(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.role is Role.WORKER)
+
+    @property
+    def first_control_plane(self) -> Node:
+        """The control plane that etcd is bootstrapped on: the first by name."""
+        return self.control_planes[0]
+
+    @cached_property
+    def _by_config_name(self) -> Mapping[str, Node]:
+        return {node.config_name: node for node in self.nodes}
+
+    def node(self, role: str, name: str) -> Node:
+        """The node of that role and name.
+
+        :raises KeyError: when there is none.
+        """
+        return self._by_config_name[f"{role}-{name}"]
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(Path("rendered_configs") / self.name)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What the workflow makes for one environment."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def talosconfig(self) -> Path:
+        return self.root / "talosconfig"
+
+    @property
+    def client_certificate(self) -> Path:
+        """The talosconfig as it was generated, before its endpoints are set."""
+        return self.state / "talosconfig"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.root / "kubeconfig"
+
+    @property
+    def apply_script(self) -> Path:
+        return self.root / "apply.sh"
+
+    @property
+    def bootstrapped(self) -> Path:
+        return self.state / "bootstrapped"
+
+    def config(self, node: Node) -> Path:
+        return self.root / f"{node.config_name}.yaml"
+
+    def validated(self, node: Node) -> Path:
+        return self.state / f"{node.config_name}.validated"
+
+    def applied(self, node: Node) -> Path:
+        return self.state / f"{node.config_name}.applied"

@@ -1,0 +1,180 @@
+"""What can be said about patch text without applying it (pure).
+
+Patches go to talosctl as text; they are parsed here only to look into them, with every scalar left
+as the string it was written as.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts.errors import PatchError
+from scripts.model import Role
+
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+# Parts of `cluster` that Talos reads on control planes only
+# (Talos docs: reference/configuration/v1alpha1/config, ClusterConfig).
+_CONTROL_PLANE_ONLY = (
+    "adminKubeconfig",
+    "aescbcEncryptionSecret",
+    "aggregatorCA",
+    "allowSchedulingOnControlPlanes",
+    "allowSchedulingOnMasters",
+    "apiServer",
+    "controllerManager",
+    "coreDNS",
+    "etcd",
+    "externalCloudProvider",
+    "extraManifestHeaders",
+    "extraManifests",
+    "inlineManifests",
+    "proxy",
+    "scheduler",
+    "secretboxEncryptionSecret",
+    "serviceAccount",
+)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """The text of one patch file, and what it says.
+
+    :ivar documents: its YAML documents, empty ones left out; scalars are strings.
+    :ivar secret: it came out of an encrypted file, so no message may quote it.
+    """
+
+    path: Path
+    text: str
+    documents: tuple[dict[str, Any], ...]
+    secret: bool = False
+
+
+def parse(text: str, path: Path, *, secret: bool = False) -> Patch:
+    """Parse patch text.
+
+    :raises PatchError: when it is no YAML, or not made of mappings (a JSON6902 patch, say).
+    """
+    try:
+        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document]
+    except yaml.YAMLError as error:
+        raise PatchError(_yaml_message(error, path)) from None
+    for document in documents:
+        if isinstance(document, list):
+            raise PatchError(
+                f"{path}: a JSON6902 patch (a list of operations) does not work here",
+                hint="Talos 1.12 and newer make configs of several documents, which JSON6902 "
+                "cannot patch. Write the keys to set as a strategic-merge patch.",
+            )
+        if not isinstance(document, dict):
+            raise PatchError(
+                f"{path}: not a patch: the document is text, not keys and values",
+                hint="Write the part of the machine config that this patch sets.",
+            )
+    return Patch(path, text, tuple(documents), secret)
+
+
+def _yaml_message(error: yaml.YAMLError, path: Path) -> str:
+    """Where and what, without the snippet, which might show a secret."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        context = f" {error.context}" if error.context else ""
+        return (
+            f"{path}:{mark.line + 1}:{mark.column + 1}: not YAML:{context} {error.problem}".rstrip()
+        )
+    return f"{path}: not YAML: {getattr(error, 'reason', 'it does not parse')}"
+
+
+def lookup(document: Any, *keys: str) -> Any:
+    """The value below ``keys``, or None where the way there ends."""
+    for key in keys:
+        if not isinstance(document, dict):
+            return None
+        document = document.get(key)
+    return document
+
+
+def of_kind(patches: Sequence[Patch], kind: str) -> Iterator[dict[str, Any]]:
+    """All documents of a kind, over all patches."""
+    for patch in patches:
+        yield from (document for document in patch.documents if document.get("kind") == kind)
+
+
+def static_address(patches: Sequence[Patch]) -> str | None:
+    """The first static address that the patches give the node, without its prefix length.
+
+    Looked for in ``LinkConfig`` documents and in ``machine.network.interfaces``.
+    """
+    for text in _addresses(patches):
+        try:
+            return str(ipaddress.ip_interface(text).ip)
+        except ValueError:
+            continue
+    return None
+
+
+def _addresses(patches: Sequence[Patch]) -> Iterator[str]:
+    for document in (document for patch in patches for document in patch.documents):
+        if document.get("kind") == "LinkConfig":
+            for entry in document.get("addresses") or ():
+                yield str(lookup(entry, "address"))
+        for interface in lookup(document, "machine", "network", "interfaces") or ():
+            for address in lookup(interface, "addresses") or ():
+                yield str(address)
+
+
+def hostname_patch(patches: Sequence[Patch], hostname: str, contract: tuple[int, int]) -> str:
+    """The layer below all others that gives a node its hostname, or "" where patches see to it.
+
+    From contract 1.12 on, generated configs carry a HostnameConfig document with ``auto: stable``,
+    which may stand neither beside a hostname nor beside ``machine.network.hostname`` (Talos docs:
+    reference/configuration/network/hostnameconfig).
+    """
+    legacy = any(
+        lookup(document, "machine", "network", "hostname")
+        for patch in patches
+        for document in patch.documents
+    )
+    if contract < (1, 12):
+        return "" if legacy else f"machine:\n  network:\n    hostname: {hostname}\n"
+    header = "apiVersion: v1alpha1\nkind: HostnameConfig\n"
+    if legacy:
+        return header + "$patch: delete\n"
+    if any(doc.get("auto", "off") != "off" for doc in of_kind(patches, "HostnameConfig")):
+        return ""
+    return header + f"hostname: {hostname}\nauto: off\n"
+
+
+def check_role(patch: Patch, role: Role, *, shared: bool) -> None:
+    """Refuse what cannot be meant for a node of this role.
+
+    :param shared: the patch stands in a layer that both roles share; there, control-plane settings
+        are left alone, as they reach the control planes too.
+    :raises PatchError: for another ``machine.type``, or control-plane settings in a worker's patch.
+    """
+    for document in patch.documents:
+        kind = lookup(document, "machine", "type")
+        if kind is not None and (kind != role or shared):
+            raise PatchError(
+                f"{patch.path}: machine.type: {kind}, but a node's role is its directory"
+                + ("" if shared else f" ({role.directory})"),
+                hint="Remove machine.type; move the node's directory to change its role.",
+            )
+        if role is Role.WORKER and not shared:
+            _refuse_control_plane_settings(patch.path, document)
+
+
+def _refuse_control_plane_settings(path: Path, document: dict[str, Any]) -> None:
+    found = [f"cluster.{key}" for key in _CONTROL_PLANE_ONLY if lookup(document, "cluster", key)]
+    if found:
+        raise PatchError(
+            f"{path}: {', '.join(found)}: only control planes have this, and this is a worker",
+            hint="Move it to control_planes/common.yaml, or the node's directory to "
+            "control_planes/ if it is one.",
+        )

@@ -1,0 +1,110 @@
+"""Running external programs, with secrets handed over through pipes only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from scripts.errors import ToolError
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a program answered."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+
+@cache
+def find(program: str) -> str:
+    """The path of a program: beside this Python (where set-up puts the pinned ones), else on PATH.
+
+    :raises ToolError: when it is in neither place.
+    """
+    beside = Path(sys.executable).parent / program
+    found = str(beside) if beside.exists() else shutil.which(program)
+    if found is None:
+        raise ToolError(
+            f"{program} is not installed",
+            hint="Run 'make setup': it takes it from PATH or builds it into .venv/bin.",
+        )
+    return found
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    timeout: float | None = None,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Result:
+    """Run a program to its end.
+
+    :param argv: the program (see :func:`find`) and its arguments; never a secret among them.
+    :param timeout: seconds after which it is ended and ToolError raised.
+    :param env: variables beside the inherited ones.
+    :raises ToolError: when it is not there, cannot be started, or takes too long.
+    """
+    command = [find(argv[0]), *argv[1:]]
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            env={**os.environ, **env} if env else None,
+            pass_fds=tuple(pass_fds),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{argv[0]} did not answer within {timeout:g} s") from None
+    except OSError as error:
+        raise ToolError(f"{command[0]} cannot be started: {error.strerror}") from None
+    return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def piped(*contents: bytes) -> Iterator[tuple[list[str], list[int]]]:
+    """Offer each content through a pipe of its own, for programs that want a file name.
+
+    Nothing is written to a disk. Use the names as arguments and pass the descriptors on::
+
+        with piped(bundle) as ([name], descriptors):
+            run(["talosctl", "--with-secrets", name], pass_fds=descriptors)
+    """
+    readers: list[int] = []
+    writers: list[threading.Thread] = []
+    try:
+        for content in contents:
+            reader, writer = os.pipe()
+            readers.append(reader)
+            thread = threading.Thread(target=_feed, args=(writer, content), daemon=True)
+            thread.start()
+            writers.append(thread)
+        yield [f"/dev/fd/{reader}" for reader in readers], readers
+    finally:
+        # Closing the read ends lets a writer go whose pipe the program did not read to its end.
+        for reader in readers:
+            os.close(reader)
+        for thread in writers:
+            thread.join()
+
+
+def _feed(descriptor: int, content: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), os.fdopen(descriptor, "wb") as pipe:
+        pipe.write(content)

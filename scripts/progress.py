@@ -1,0 +1,134 @@
+"""Telling the person at the terminal what is going on, and hearing Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from snakemake.logging import logger
+
+from scripts.errors import NodeError
+
+_cancelled = threading.Event()
+_job = threading.local()
+_FIRST_POLL = 0.1
+_SLOWEST_POLL = 2.0
+_SAY_AFTER = 3.0
+_SAY_EVERY = 15.0
+
+
+def say(text: str) -> None:
+    """Show a line of progress."""
+    _record(text)
+    logger.info(text)
+
+
+def warn(text: str) -> None:
+    """Show something that does not stop the work but should be looked at."""
+    _record(text)
+    logger.warning(text)
+
+
+def fail(text: str) -> None:
+    """Show why a job fails."""
+    _record(text)
+    logger.error(text)
+
+
+@contextlib.contextmanager
+def also_into(log: Path) -> Iterator[None]:
+    """Write what this thread says in the meantime into a log file, too."""
+    with log.open("w", encoding="utf-8") as file:
+        _job.log = file
+        try:
+            yield
+        finally:
+            _job.log = None
+
+
+def _record(text: str) -> None:
+    file = getattr(_job, "log", None)
+    if file is not None:
+        file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
+        file.flush()
+
+
+def stop_waiting_on_interrupt() -> None:
+    """Let Ctrl-C end every wait at once; Snakemake otherwise waits for its jobs to time out.
+
+    The handler that was there still runs after ours. Only the main thread may set handlers; in
+    any other this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        _chain(number)
+
+
+def _chain(number: signal.Signals) -> None:
+    previous = signal.getsignal(number)
+
+    def handler(received: int, frame: FrameType | None) -> None:
+        _cancelled.set()
+        if callable(previous):
+            previous(received, frame)
+        else:
+            signal.signal(number, previous if previous is not None else signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    signal.signal(number, handler)
+
+
+class Wait:
+    """A wait with a time-out that says what it waits for.
+
+    Loop over it, and leave the loop when what is waited for has come::
+
+        for attempt in Wait("dev/cp_1", "its API", timeout=60):
+            if answers():
+                break
+            attempt.because("connection refused")
+
+    :param who: whom the wait is about, as shown.
+    :param what: what it waits for, as shown.
+    :param timeout: in seconds; the condition is tried once in any case.
+    :raises NodeError: from the loop, when the time is over or the run is cancelled.
+    """
+
+    def __init__(self, who: str, what: str, timeout: float, hint: str = "") -> None:
+        self.who = who
+        self.what = what
+        self.timeout = timeout
+        self.hint = hint
+        self.reason = ""
+
+    def because(self, reason: str) -> None:
+        """Set why it still waits; shown while it waits and when the time is over."""
+        self.reason = reason.splitlines()[0][:300] if reason else ""
+
+    def __iter__(self) -> Iterator[Wait]:
+        start, said, pause = time.monotonic(), _SAY_AFTER - _SAY_EVERY, _FIRST_POLL
+        while True:
+            yield self
+            elapsed = time.monotonic() - start
+            if elapsed >= self.timeout:
+                raise NodeError(self._over(), hint=self.hint)
+            if elapsed >= said + _SAY_EVERY:
+                said = elapsed
+                say(
+                    f"{self.who}: waiting for {self.what} ({elapsed:.0f} of {self.timeout:.0f} s)"
+                    + (f": {self.reason}" if self.reason else "")
+                )
+            if _cancelled.wait(min(pause, self.timeout - elapsed)):
+                raise NodeError(f"{self.who}: stopped waiting for {self.what}: interrupted")
+            pause = min(pause * 1.5, _SLOWEST_POLL)
+
+    def _over(self) -> str:
+        text = f"{self.who}: waited {self.timeout:.0f} s for {self.what}, in vain"
+        return f"{text}; last: {self.reason}" if self.reason else text

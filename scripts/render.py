@@ -1,0 +1,140 @@
+"""From patches and bundle to the machine config of one node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts import files, secrets, talosctl
+from scripts.errors import PatchError
+from scripts.inject import inject
+from scripts.model import Environment, Node
+from scripts.patches import Patch, check_role, hostname_patch, parse
+from scripts.redact import redact, without_quotes
+
+# The maintenance API takes no larger message.
+_LARGEST = 4 * 1024 * 1024
+
+
+def render(environment: Environment, node: Node) -> bytes:
+    """The machine config of a node: the same bytes for the same input, everywhere.
+
+    :raises PatchError: for a patch that does not parse, names something unknown, does not fit the
+        node's role, or is refused by talosctl; with the file it stands in.
+    :raises SecretsError: when the bundle or an encrypted patch cannot be had.
+    """
+    bundle = secrets.bundle_of(environment)
+    layers = read_layers(environment, node)
+    try:
+        config = _generate(environment, node, bundle, layers)
+    except PatchError as error:
+        raise _blamed(environment, node, bundle, layers, error) from None
+    if len(config) > _LARGEST:
+        raise PatchError(
+            f"{environment.name}/{node.name}: the machine config has {len(config)} bytes, and "
+            f"Talos's maintenance API takes {_LARGEST} at most",
+            hint="Make inline manifests and files in the patches smaller.",
+        )
+    return config
+
+
+def write_config(environment: Environment, node: Node) -> None:
+    """Render a node's machine config into its file."""
+    config = render(environment, node)
+    files.private_directory(environment.paths.root)
+    files.write_atomically(environment.paths.config(node), config)
+
+
+def read_layers(environment: Environment, node: Node) -> list[Patch]:
+    """The node's patches in the order they apply, decrypted, with ``${NAME}`` replaced.
+
+    Files that say nothing are left out: talosctl takes them for empty JSON6902 patches, which do
+    not work on configs of several documents.
+    """
+    patches = [_read(environment, node, path) for path in node.patches]
+    for patch in patches:
+        check_role(patch, node.role, shared=_is_shared(environment, patch.path))
+    hostname = hostname_patch(patches, node.hostname, environment.cluster.contract)
+    generated = parse(hostname, Path(f"(host name of {node.name})"))
+    return [patch for patch in (generated, *patches) if patch.documents]
+
+
+def known_secrets(environment: Environment, node: Node) -> list[str]:
+    """The secret values behind a node's config, to be kept out of messages about it."""
+    encrypted = [path for path in node.patches if path.name.endswith(".sops.yaml")]
+    key = secrets.key_file(environment)
+    plaintexts = [
+        secrets.bundle_of(environment),
+        *(secrets.plaintext_of(path, key) for path in encrypted),
+    ]
+    return [value for plaintext in plaintexts for value in secrets.secret_values(plaintext)]
+
+
+def _is_shared(environment: Environment, path: Path) -> bool:
+    """Whether a patch reaches nodes of both roles."""
+    return path.parent in (environment.directory, Path("patches"))
+
+
+def _read(environment: Environment, node: Node, path: Path) -> Patch:
+    encrypted = path.name.endswith(".sops.yaml")
+    if encrypted:
+        raw = secrets.plaintext_of(path, secrets.key_file(environment))
+    else:
+        raw = _read_bytes(path)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PatchError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    patch = parse(inject(text, node.facts, path), path, secret=encrypted)
+    if not encrypted and any("sops" in document for document in patch.documents):
+        raise PatchError(
+            f"{path}: is encrypted with sops, but its name does not say so",
+            hint=f"Rename it to {path.stem}.sops.yaml: only such files are decrypted.",
+        )
+    return patch
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PatchError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _generate(
+    environment: Environment, node: Node, bundle: bytes, layers: Sequence[Patch]
+) -> bytes:
+    texts = [layer.text for layer in layers]
+    return talosctl.gen_config(environment.cluster, node.role, bundle, texts)
+
+
+def _blamed(
+    environment: Environment,
+    node: Node,
+    bundle: bytes,
+    layers: Sequence[Patch],
+    error: PatchError,
+) -> PatchError:
+    """The error with the file that causes it: talosctl does not say which patch it refuses.
+
+    The layers are applied one more at a time until talosctl refuses; 40 ms each, on failure only.
+    """
+    known = secrets.secret_values(bundle)
+    for count in range(len(layers) + 1):
+        try:
+            _generate(environment, node, bundle, layers[:count])
+        except PatchError as refused:
+            if not count:
+                where, message = environment.env_file, redact(refused.message, known)
+            else:
+                culprit = layers[count - 1]
+                where, message = culprit.path, _shown(refused.message, culprit, known)
+            return PatchError(
+                f"{where}: talosctl refuses it for {environment.name}/{node.name}:\n{message}",
+                hint="Line numbers count from the start of the document, after ${NAME} injection.",
+            )
+    return error
+
+
+def _shown(message: str, patch: Patch, known: Sequence[str]) -> str:
+    return without_quotes(message) if patch.secret else redact(message, known)

@@ -1,0 +1,123 @@
+"""config/config.yaml and ``--config``: read, checked, and joined with environments' facts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from scripts import inventory
+from scripts.errors import ConfigError
+from scripts.model import Environment
+
+FILE = Path("config/config.yaml")
+_REPOSITORY = Path(__file__).resolve().parent.parent
+_SCHEMA = _REPOSITORY / "config/schemas/config.schema.yaml"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller and config/config.yaml say.
+
+    :ivar env: the environment to work on, or ``all``; None when nobody named one.
+    :ivar goal: the caller's goal, which overrides each environment's own; None for theirs.
+    """
+
+    env: str | None
+    goal: str | None
+    workers_at_once: int
+    bundle: str
+    defaults: Mapping[str, str]
+
+    @property
+    def defaults_digest(self) -> str:
+        """Changes when a default does; rendered configs may hold any of them."""
+        return hashlib.sha256(json.dumps(dict(self.defaults)).encode()).hexdigest()
+
+
+def read(overrides: Mapping[str, Any]) -> Settings:
+    """The workflow's defaults, the project's config/config.yaml, and ``--config``, later ones win.
+
+    :param overrides: what ``--config`` and ``--configfile`` give.
+    :raises ConfigError: for an unknown key or a wrong value.
+    """
+    layers = [_file(_REPOSITORY / FILE)]
+    if FILE.resolve() != _REPOSITORY / FILE:
+        layers.append(_file(FILE))
+    values: dict[str, Any] = {}
+    for layer in (*layers, dict(overrides)):
+        values = inventory.merged(values, layer)
+    _check(values)
+    defaults = {name: _text(value) for name, value in values.get("defaults", {}).items()}
+    return Settings(
+        env=values.get("env"),
+        goal=values.get("goal"),
+        workers_at_once=values["workers_at_once"],
+        bundle=values["bundle"],
+        defaults=defaults,
+    )
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if not isinstance(content, dict | None):
+        raise ConfigError(f"{path}: must be keys and values")
+    return content or {}
+
+
+def _text(value: str | float | bool) -> str:
+    """A default as it would stand in an env file."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(_SCHEMA.read_text(encoding="utf-8"))
+    return content
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    known = _schema()["properties"]
+    for key in values:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            raise ConfigError(
+                f"{key}: no key of {FILE} or --config"
+                + (f"; did you mean {near[0]}?" if near else ""),
+                hint=f"There are: {', '.join(known)}",
+            )
+    error = best_match(Draft202012Validator(_schema()).iter_errors(values))
+    if error is not None:
+        where = ".".join(str(part) for part in error.absolute_path)
+        raise ConfigError(
+            f"{where}: {error.message}", hint=f"Set in {FILE} or by --config; see its comments."
+        )
+
+
+def selected(settings: Settings) -> list[str]:
+    """The names of the environments to work on."""
+    return inventory.selected(settings.env)
+
+
+def environment(settings: Settings, name: str) -> Environment:
+    """An environment with the workflow's defaults and the caller's goal."""
+    return inventory.load(name, settings.defaults, settings.goal)
+
+
+def limits(settings: Settings) -> dict[str, int]:
+    """How many of each are worked on at a time, as Snakemake resources."""
+    return {"control_plane": 1, "worker": settings.workers_at_once}

@@ -1,0 +1,58 @@
+"""``talosctl validate`` for one machine config, and the proof that it passed."""
+
+from __future__ import annotations
+
+import hashlib
+
+from scripts import marker, talosctl
+from scripts.errors import ValidationError
+from scripts.model import Environment, Node
+from scripts.redact import redact
+from scripts.render import known_secrets
+
+
+def validate_config(environment: Environment, node: Node) -> None:
+    """Validate a rendered config and write its ``.validated`` marker.
+
+    :raises ValidationError: with talosctl's message, the node, and the patch files behind it.
+    """
+    config = environment.paths.config(node).read_bytes()
+    try:
+        warnings = talosctl.validate(config)
+    except ValidationError as error:
+        raise _explained(environment, node, error) from None
+    digest = hashlib.sha256(config).hexdigest()
+    marker.write(
+        environment.paths.validated(node), step="validated", sha256=digest, warnings=warnings
+    )
+
+
+def validated_config(environment: Environment, node: Node) -> bytes:
+    """The rendered config, if it is byte for byte the one that passed validation.
+
+    :raises ValidationError: when it is not.
+    """
+    path, marked = environment.paths.config(node), environment.paths.validated(node)
+    try:
+        config = path.read_bytes()
+    except OSError as error:
+        raise ValidationError(f"{path}: cannot be read: {error.strerror}") from None
+    if marker.read(marked).get("sha256") != hashlib.sha256(config).hexdigest():
+        raise ValidationError(
+            f"{path}: is not the config that passed 'talosctl validate' ({marked}); not applied",
+            hint=f"Change the patches, not the rendered file. Render it anew: remove {path} and "
+            "run the same command again.",
+        )
+    return config
+
+
+def _explained(environment: Environment, node: Node, error: ValidationError) -> ValidationError:
+    known = known_secrets(environment, node)
+    patches = "\n".join(f"  {path}" for path in node.patches)
+    return ValidationError(
+        f"{environment.name}/{node.name}: 'talosctl validate --mode metal' refuses its machine "
+        f"config {environment.paths.config(node)}:\n{redact(error.message, known)}\n"
+        f"It is made of these patches, later ones win:\n{patches}",
+        hint=f"Mend the patch and run the same command again. Facts come from "
+        f"{environment.env_file} and {node.env_file}.",
+    )
