@@ -128,7 +128,8 @@ def validated_files(environment):
 
 def applied_files(environment):
     markers = [environment.paths.applied(node) for node in environment.nodes]
-    return [*validated_files(environment), *markers]
+    simulated = [simulator.ready_file(environment)] if environment.cluster.simulated else []
+    return [*validated_files(environment), *simulated, *markers]
 
 
 def bootstrapped_files(environment):

@@ -7,7 +7,7 @@ rule apply_controlplane:
         config="rendered_configs/{env}/controlplane-{node}.yaml",
         validated="rendered_configs/{env}/state/controlplane-{node}.validated",
         talosconfig=ancient("rendered_configs/{env}/talosconfig"),
-        simulator=simulator_of,
+        simulator=ancient(simulator_of),
     output:
         "rendered_configs/{env}/state/controlplane-{node}.applied",
     log:
@@ -31,7 +31,7 @@ rule apply_worker:
         config="rendered_configs/{env}/worker-{node}.yaml",
         validated="rendered_configs/{env}/state/worker-{node}.validated",
         talosconfig=ancient("rendered_configs/{env}/talosconfig"),
-        simulator=simulator_of,
+        simulator=ancient(simulator_of),
         # A worker has its certificate from a control plane, so one has to be there.
         control_plane=first_control_plane_applied,
     output:

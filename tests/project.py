@@ -1,0 +1,223 @@
+"""A talosmake project in a temporary directory, and running Snakemake on it as a person does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+
+CLUSTER_ENV = """\
+CLUSTER_NAME=talos-test
+CLUSTER_ENDPOINT=https://10.9.0.10:6443
+TALOS_VERSION=v1.13.0
+KUBERNETES_VERSION=1.36.0
+TALOS_CONTRACT=v1.13
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run of Snakemake ended, and what it showed (stdout and stderr together)."""
+
+    code: int
+    output: str
+
+    @property
+    def jobs(self) -> set[str]:
+        """The jobs that Snakemake lists, as ``rule`` or ``rule:env/node``; targets left out."""
+        found = set()
+        for block in re.split(r"\n(?=\[|\S)", self.output):
+            rule = re.search(r"^(?:local)?rule (\w+):$", block, re.MULTILINE)
+            if rule is None or rule[1] in _TARGETS:
+                continue
+            wildcards = re.search(r"wildcards: (.*)", block)
+            values = dict(re.findall(r"(\w+)=([^,\s]+)", wildcards[1])) if wildcards else {}
+            where = "/".join(values[key] for key in ("env", "node") if key in values)
+            found.add(f"{rule[1]}:{where}" if where else rule[1])
+        return found
+
+    @property
+    def error(self) -> str:
+        """The first error shown, from ``Error:`` to the next line of Snakemake's own."""
+        found = re.search(
+            r"^Error: .*(?:\n(?!\[|Error in rule|Removing|Trying).+)*", self.output, re.M
+        )
+        return found[0] if found else ""
+
+
+_TARGETS = {"all", "render", "validate", "apply", "bootstrap", "up"}
+
+
+@dataclass
+class Project:
+    """A directory with a person's files.
+
+    :ivar env: variables for what runs in it: a home of its own, so that no key of yours is seen.
+    """
+
+    root: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def write(self, path: str, text: str) -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def read(self, path: str) -> str:
+        return (self.root / path).read_text()
+
+    def remove(self, path: str) -> None:
+        file = self.root / path
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+    def environment(self, name: str, facts: str = "", cluster_env: str = CLUSTER_ENV) -> None:
+        self.write(f"patches/envs/{name}/cluster.env", cluster_env + facts)
+        disk = "machine:\n  install:\n    disk: /dev/vda\n"
+        self.write(f"patches/envs/{name}/common.yaml", disk)
+
+    def node(self, env: str, role: str, name: str, address: str, facts: str = "") -> None:
+        """A node's directory.
+
+        :param role: the directory's name: control_planes or workers.
+        """
+        self.write(f"patches/envs/{env}/{role}/{name}/node.env", f"NODE_IP={address}\n{facts}")
+
+    def patch(self, env: str, role: str, node: str, text: str, name: str = "node.yaml") -> None:
+        self.write(f"patches/envs/{env}/{role}/{node}/{name}", text)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(BIN / "snakemake"), "-s", str(REPOSITORY / "Snakefile"), *arguments]
+
+    def snakemake(self, *arguments: str, timeout: float = 180) -> Run:
+        """Run Snakemake in the project."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.root,
+            env=self.variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout)
+
+    def ok(self, *arguments: str, timeout: float = 180) -> Run:
+        """Run Snakemake and insist on success."""
+        run = self.snakemake(*arguments, timeout=timeout)
+        assert run.code == 0, run.output
+        return run
+
+    def fails(self, *arguments: str, timeout: float = 180) -> str:
+        """Run Snakemake and insist on a clear error: not 0, a message, no traceback.
+
+        :returns: the message.
+        """
+        run = self.snakemake(*arguments, timeout=timeout)
+        assert run.code != 0, run.output
+        assert "Traceback" not in run.output, run.output
+        assert not re.search(r'File ".*", line \d+', run.output), run.output
+        assert run.error, run.output
+        return run.error
+
+    @property
+    def variables(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SOPS_", "TALOS"))}
+        return {**kept, **self.env, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}"}
+
+    def run(self, *argv: str | Path, stdin: bytes = b"", timeout: float = 120) -> Run:
+        """Run any program in the project, with the project's variables."""
+        done = subprocess.run(
+            [str(part) for part in argv],
+            cwd=self.root,
+            env=self.variables,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout.decode(errors="replace"))
+
+    def talosctl(self, env: str, address: str, *arguments: str) -> Run:
+        """Ask one node with the environment's talosconfig."""
+        config = f"rendered_configs/{env}/talosconfig"
+        target = ["--talosconfig", config, "-n", address, "-e", address]
+        return self.run(BIN / "talosctl", *arguments, *target)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start Snakemake in a process group of its own, to be interrupted."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.root,
+            env=self.variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+    @contextlib.contextmanager
+    def fleet(self, nodes: Sequence[dict[str, str]]) -> Iterator[Path]:
+        """Simulated nodes that the workflow does not know of, with their state in fleet/."""
+        state = self.root / "fleet"
+        self.write("fleet/nodes.json", json.dumps(nodes))
+        command = [str(BIN / "talos-simulator"), "serve", "--state", str(state)]
+        with (state / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, "--nodes", str(state / "nodes.json")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            end = time.monotonic() + 20
+            while not (state / "ready").exists():
+                assert process.poll() is None, (state / "log").read_text()
+                assert time.monotonic() < end, "the simulated nodes do not start"
+                time.sleep(0.05)
+            yield state
+        finally:
+            process.terminate()
+            process.wait(10)
+
+    def stop_simulators(self) -> None:
+        """End the simulated nodes that this project started."""
+        for pid_file in self.root.glob(".simulator/*/pid"):
+            try:
+                pid = int(pid_file.read_text())
+                if b"talos-simulator" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    continue
+                os.kill(pid, signal.SIGTERM)
+                _wait_gone(pid)
+            except (ValueError, OSError):
+                continue
+
+
+def _wait_gone(pid: int, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state == "Z":
+            return
+        time.sleep(0.02)
+
+
+def files_below(root: Path) -> Sequence[Path]:
+    """Every regular file below a directory."""
+    return [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
