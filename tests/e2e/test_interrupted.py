@@ -1,0 +1,108 @@
+"""Interrupted at any point, the same command run again finishes the work."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.project import Project, files_below
+
+UP = ("-j4", "--config", "env=lab")
+
+
+def _bootstraps(lab: Project) -> int:
+    log = lab.read(".simulator/lab/log").splitlines()
+    return len([line for line in log if "Bootstrap" in line and line.rstrip().endswith("OK")])
+
+
+def _assert_up(lab: Project, network: str) -> None:
+    members = lab.talosctl("lab", f"{network}.11", "etcd", "members").output
+    assert members.count("https://") == 6, members
+    markers = list((lab.root / "rendered_configs/lab/state").glob("*.applied"))
+    assert len(markers) == 5
+    for marker in markers:
+        assert json.loads(marker.read_text())["step"] == "applied"
+    assert lab.ok(*UP).jobs == set()
+    assert not [path for path in files_below(lab.root) if path.name.endswith(".tmp")]
+
+
+def _wait_for(process: subprocess.Popen[str], seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def test_killed_five_times_at_random_points(lab: Project, network: str) -> None:
+    seed = time.time_ns() % 10**6
+    print(f"seed {seed}")
+    chance = random.Random(seed)  # noqa: S311 - points in time, no cryptography
+    lab.ok("-j4", ".simulator/lab/ready", "--config", "env=lab")
+    for _ in range(5):
+        process = lab.start(*UP)
+        _wait_for(process, chance.uniform(1.0, 6.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    lab.ok(*UP)
+    _assert_up(lab, network)
+    assert _bootstraps(lab) == 1
+
+
+@pytest.mark.parametrize("marker", ["controlplane-cp_1.validated", "controlplane-cp_1.applied"])
+def test_killed_when_a_step_has_just_been_done(lab: Project, network: str, marker: str) -> None:
+    lab.ok("-j4", ".simulator/lab/ready", "--config", "env=lab")
+    process = lab.start(*UP)
+    path = lab.root / "rendered_configs/lab/state" / marker
+    end = time.monotonic() + 60
+    while not path.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert path.exists()
+    lab.ok(*UP)
+    _assert_up(lab, network)
+    assert _bootstraps(lab) == 1
+
+
+def test_ctrl_c_ends_a_wait_at_once(metal: Project, network: str) -> None:
+    metal.environment("metal", "NODE_TIMEOUT=600\n")
+    metal.node("metal", "control_planes", "cp_1", f"{network}.98")
+    process = metal.start("apply", "-j4", "--config", "env=metal")
+    assert process.stdout is not None
+    shown = ""
+    for line in process.stdout:
+        shown += line
+        if "waiting for the Talos API" in line:
+            break
+    assert "metal/cp_1: waiting for the Talos API" in shown
+    start = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    rest = process.communicate(timeout=60)[0]
+    assert time.monotonic() - start < 20
+    assert process.returncode != 0
+    assert "Traceback" not in rest
+    # The address mended, the same command finishes.
+    metal.node("metal", "control_planes", "cp_1", f"{network}.11")
+    metal.ok("apply", "-j4", "--config", "env=metal")
+
+
+def test_two_runs_do_not_mix(lab: Project, network: str) -> None:
+    lab.ok("-j4", ".simulator/lab/ready", "--config", "env=lab")
+    faults = {f"{network}.11": [{"fault": "refuse"}]}
+    lab.write(".simulator/lab/faults.json", json.dumps(faults))
+    first = lab.start(*UP)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if "waiting for" in line:
+            break
+    error = lab.fails(*UP)
+    assert "another run is at work on this environment" in error
+    lab.remove(".simulator/lab/faults.json")
+    rest = first.communicate(timeout=120)[0]
+    assert first.returncode == 0, rest

@@ -1,0 +1,139 @@
+"""No secret byte in anything that is written or shown, rendered_configs/ and secrets/ apart."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from scripts.redact import scalars
+from tests.project import BIN, Project, files_below
+
+UP = ("-j4", "--config", "env=lab")
+# Patches that are secret, too.
+_PASSWORD = "correct-horse-battery-staple"
+_REGISTRY = """\
+machine:
+  registries:
+    config:
+      registry.example.org:
+        auth:
+          username: ${NODE_NAME}
+          password: correct-horse-battery-staple
+"""
+
+
+def _known_bundle(project: Project) -> list[str]:
+    """The secret values of the lab's throw-away bundle; public certificates left out."""
+    key = project.root / "secrets/lab.agekey"
+    done = subprocess.run(
+        [BIN / "sops", "decrypt", "secrets/lab.yaml"],
+        cwd=project.root,
+        env={**project.variables, "SOPS_AGE_KEY_FILE": str(key)},
+        capture_output=True,
+        check=True,
+    )
+    document = yaml.safe_load(done.stdout)
+    for pair in document["certs"].values():
+        pair.pop("crt", None)
+    document["cluster"].pop("id")
+    values = [*scalars(document), _PASSWORD, key.read_text().splitlines()[-1]]
+    assert len(values) >= 10
+    return values
+
+
+@contextmanager
+def _watched_arguments() -> Iterator[set[bytes]]:
+    """All command lines of all processes, looked at again and again."""
+    seen: set[bytes] = set()
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    seen.add(path.read_bytes())
+                except OSError:
+                    continue
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _encrypt_patch(project: Project, path: str, text: str) -> None:
+    key = (project.root / "secrets/lab.agekey").read_text()
+    recipient = key.partition("public key: ")[2].split()[0]
+    command = [BIN / "sops", "encrypt", "--age", recipient, "--input-type", "yaml"]
+    command += ["--output-type", "yaml", "--filename-override", path]
+    done = subprocess.run(command, input=text.encode(), capture_output=True, check=True)
+    project.write(path, done.stdout.decode())
+
+
+def test_whole_run_leaks_nothing(lab: Project, network: str) -> None:
+    lab.ok("secrets", *UP)
+    _encrypt_patch(lab, "patches/envs/lab/workers/worker_1/registry.sops.yaml", _REGISTRY)
+    secrets = _known_bundle(lab)
+    with _watched_arguments() as arguments:
+        run = lab.ok(*UP, "--verbose")
+        shown = run.output + lab.ok("nodes", *UP).output + lab.ok("refresh", *UP).output
+        script = lab.run("bash", "-x", "rendered_configs/lab/apply.sh", "--bootstrap")
+        assert script.code == 0, script.output
+        # What fails must not leak, either.
+        lab.patch("lab", "workers", "worker_2", "machine:\n  type: [\n")
+        shown += script.output + lab.fails(*UP)
+    assert any(b"gen\0config" in line for line in arguments)
+
+    config = lab.read("rendered_configs/lab/worker-worker_1.yaml")
+    assert f"password: {_PASSWORD}" in config
+    assert "username: worker_1" in config
+    written = [
+        path
+        for path in files_below(lab.root.parent)
+        if not _may_hold_secrets(path.relative_to(lab.root.parent))
+    ]
+    assert any(".snakemake" in path.parts for path in written)
+    assert any(path.name == "apply.sh" for path in written)
+    for secret in secrets:
+        assert secret not in shown
+        assert not [path for path in written if secret.encode() in path.read_bytes()]
+        assert not [line for line in arguments if secret.encode() in line]
+
+
+def _may_hold_secrets(path: Path) -> bool:
+    parts = path.parts[1:]
+    if parts[0] == "rendered_configs":
+        # Machine configs and access to the cluster; not apply.sh, nor the markers.
+        return path.suffix == ".yaml" or path.name in ("talosconfig", "kubeconfig")
+    # The simulated machines' own disks, and the throw-away key itself.
+    return (parts[:2] == (".simulator", "lab") and len(parts) > 3) or path.suffix == ".agekey"
+
+
+def test_files_with_secrets_are_for_their_owner_only(lab: Project) -> None:
+    lab.ok(*UP)
+    root = lab.root / "rendered_configs/lab"
+    assert root.stat().st_mode & 0o777 == 0o700
+    for path in [*root.glob("*.yaml"), *root.glob("*config"), root / "state/talosconfig"]:
+        assert path.stat().st_mode & 0o777 == 0o600, path
+    assert (lab.root / "secrets/lab.agekey").stat().st_mode & 0o777 == 0o600
+
+
+def test_error_about_an_encrypted_patch_shows_no_value(lab: Project) -> None:
+    lab.ok("secrets", *UP)
+    path = "patches/envs/lab/workers/worker_1/bad.sops.yaml"
+    text = f"machine:\n  install:\n    wipe: {_PASSWORD}\n  nonsense:\n    {_PASSWORD}: 1\n"
+    _encrypt_patch(lab, path, text)
+    run = lab.snakemake("render", *UP)
+    assert run.code != 0
+    assert path in run.output
+    assert "correct" not in run.output
