@@ -32,8 +32,9 @@ rule apply_worker:
         validated="rendered_configs/{env}/state/worker-{node}.validated",
         talosconfig=ancient("rendered_configs/{env}/talosconfig"),
         simulator=ancient(simulator_of),
-        # A worker has its certificate from a control plane, so one has to be there.
-        control_plane=first_control_plane_applied,
+        # A worker has its certificate from a control plane; where the endpoint is a VIP it may
+        # find one only once etcd runs, so bootstrap must never wait behind workers.
+        control_planes=control_planes_applied,
     output:
         "rendered_configs/{env}/state/worker-{node}.applied",
     log:
@@ -60,5 +61,6 @@ rule bootstrap_cluster:
         kubeconfig="rendered_configs/{env}/kubeconfig",
     log:
         "logs/{env}/bootstrap_cluster.log",
+    priority: 10
     run:
         jobs.run(log, deploy.bootstrap_cluster, environment_of(wildcards))

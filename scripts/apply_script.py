@@ -28,7 +28,7 @@ def render_apply_script(environment: Environment) -> str:
         env=environment.name,
         cluster=environment.cluster.name,
         simulated=environment.cluster.simulated,
-        nodes=environment.nodes,
+        workers=environment.workers,
         control_planes=environment.control_planes,
         first=environment.first_control_plane.address,
         apply_mode=environment.settings.apply_mode,

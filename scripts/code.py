@@ -12,7 +12,7 @@ _PACKAGE = Path(__file__).parent
 
 @cache
 def digest(*modules: str) -> str:
-    """A digest of modules of this package, all they import from it, and the templates they use.
+    """A digest of modules of this package and all they import from it; templates are inputs.
 
     Snakemake re-runs a job when this changes as a parameter; it does not look into imported
     modules itself, and as inputs they would weigh on every job.

@@ -14,10 +14,19 @@ EXECUTABLE_FILE = 0o700
 
 
 def private_directory(path: Path) -> None:
-    """Make ``path`` (and its parents) and let only its owner into it."""
-    path.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-    if path.stat().st_mode & 0o777 != PRIVATE_DIRECTORY:
-        path.chmod(PRIVATE_DIRECTORY)
+    """Make ``path`` (and its parents) and let only its owner into it.
+
+    :raises ConfigError: when it cannot be made, or is a file.
+    """
+    try:
+        path.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o777 != PRIVATE_DIRECTORY:
+            path.chmod(PRIVATE_DIRECTORY)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be made a directory for you alone: {error.strerror}",
+            hint="Remove the file that stands there, or make the directory above writable for you.",
+        ) from None
 
 
 def temporary_path(path: Path) -> Path:
