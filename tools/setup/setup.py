@@ -34,7 +34,7 @@ OLDEST_PYTHON = (3, 11)
 OLDEST_UV = (0, 5, 0)
 OLDEST_UV_TO_LOCK = (0, 7, 0)  # the first to compile dependency groups
 HEARTBEAT = 10.0
-BUILD_FLAGS = ("-mod=readonly", "-trimpath", "-ldflags", "-s -w")
+BUILD_FLAGS = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w")
 LIBVIRT = "libvirt.txt"
 FAILED_LIBVIRT = f"{LIBVIRT} (cannot be built here)"
 
@@ -63,11 +63,11 @@ class Tool:
     exact: bool = False
 
 
-AGE = Tool("age", ("age", "age-keygen"), 0.5, "filippo.io/age", ("--version",))
+AGE = Tool("age", ("age", "age-keygen"), 1, "filippo.io/age", ("--version",))
 SOPS = Tool(
     directory="sops",
     programs=("sops",),
-    minutes=2,
+    minutes=3,
     module="github.com/getsops/sops/v3",
     version_command=("--version", "--disable-version-check"),
 )
@@ -318,7 +318,9 @@ class Step:
             told = self.log.read_bytes()[before:].decode(errors="replace").strip().splitlines()
             tail = "\n".join(f"  {line}" for line in told[-15:])
             raise SetupError(f"{self.what} failed (exit code {code}).\n{tail}\nLog: {self.log}")
-        say(f"  {self.what}: done in {time.monotonic() - start:.0f} s")
+        seconds = time.monotonic() - start
+        if seconds >= 1:
+            say(f"  {self.what}: done in {seconds:.0f} s")
 
     def _wait(
         self,
@@ -328,8 +330,10 @@ class Step:
         output: int,
         start: float,
     ) -> int:
+        # Where set-up itself is killed, a build is not to go on for minutes on its own.
+        guard = ["setpriv", "--pdeathsig", "TERM"] if which("setpriv") else []
         process = subprocess.Popen(
-            command,
+            command if self.patient else [*guard, *command],
             cwd=cwd,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -343,8 +347,8 @@ class Step:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return process.wait(HEARTBEAT)
-                passed = f"{time.monotonic() - start:.0f} s"
-                say(f"  {self.what}: {passed}{self.expected and f' of {self.expected}'}")
+                expected = self.expected and f" (expected: {self.expected})"
+                say(f"  {self.what}: {time.monotonic() - start:.0f} s{expected}")
         except BaseException:
             if not self.patient:
                 os.killpg(process.pid, signal.SIGTERM)
@@ -359,7 +363,7 @@ def make_once(home: Path, programs: Sequence[str], make: Callable[[Path], None])
     """
     if all((home / program).exists() for program in programs):
         return
-    with locked(home.parent / f"{home.name}.lock", home.name):
+    with locked(home.parent / f"{home.name}.lock", f"{home.parent.name} {home.name}"):
         if all((home / program).exists() for program in programs):
             return
         for left in [home, *home.parent.glob(f".{home.name}.*")]:
@@ -450,7 +454,7 @@ def ensure_uv(oldest: tuple[int, ...] = OLDEST_UV) -> str:
 def _install_uv(home: Path, lock: Path) -> None:
     say("installing uv, the installer of Python packages, into the cache")
     python = find_python()
-    if not output_of([python, "-c", "import ensurepip, venv; print('there')"]):
+    if not output_of([python, "-c", "import venv, ensurepip; print(ensurepip.version())"]):
         package = python_package(python)
         if package is None:
             raise SetupError(f"{python} lacks ensurepip: install uv, or another Python, first")
@@ -679,7 +683,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGHUP, _interrupt)
     try:
         if sys.version_info < OLDEST_PYTHON:
-            os.execv(python := find_python(), [python, *sys.argv])
+            return subprocess.run([find_python(), *sys.argv], check=False).returncode
         if options.lock:
             lock_requirements(upgrade=options.upgrade)
         else:

@@ -1,0 +1,341 @@
+"""What set-up decides. What it does is tried by every run of the tests: ``make test`` is it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load() -> ModuleType:
+    """The script, which is not part of a package as it runs before anything is installed."""
+    spec = importlib.util.spec_from_file_location("talosmake_setup", ROOT / "tools/setup/setup.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+setup = load()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("go1.26.8", (1, 26, 8)),
+        ("go1.26", (1, 26, 0)),
+        ("uv 0.13.9 (x86_64-unknown-linux-gnu)", (0, 13, 9)),
+        ("Python 3.11.2\n", (3, 11, 2)),
+        ("pyenv: uv: command not found", ()),
+        ("", ()),
+    ],
+)
+def test_numbers(text: str, expected: tuple[int, ...]) -> None:
+    assert setup.numbers(text) == expected
+
+
+def test_numbers_of_nothing_are_older_than_any_version() -> None:
+    assert setup.numbers("") < setup.OLDEST_UV
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Client:\nTalos v1.13.0\n", "1.13.0"),
+        ("Talos v1.14.0-alpha.1", "1.14.0-alpha.1"),
+        ("sops 3.13.3", "3.13.3"),
+        ("v1.3.2", "1.3.2"),
+        ("(devel)", ""),
+        ("", ""),
+    ],
+)
+def test_told_version(answer: str, expected: str) -> None:
+    assert setup.told_version(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "pinned", "exact", "expected"),
+    [
+        ("1.13.0", "1.13.0", True, True),
+        ("1.13.1", "1.13.0", True, False),
+        ("1.13.0-rc.1", "1.13.0", True, False),
+        ("", "1.13.0", True, False),
+        ("3.13.3", "3.13.3", False, True),
+        ("3.14.0", "3.13.3", False, True),
+        ("3.13.2", "3.13.3", False, False),
+        ("4.0.0", "3.13.3", False, False),
+        ("3.13.3-rc.1", "3.13.3", False, False),
+        ("", "3.13.3", False, False),
+    ],
+)
+def test_fits(found: str, pinned: str, exact: bool, expected: bool) -> None:
+    assert setup.fits(found, pinned, exact=exact) is expected
+
+
+@pytest.mark.parametrize("tool", [setup.AGE, setup.SOPS, setup.TALOSCTL], ids=str)
+def test_go_mod_pins_each_tool(tool: object) -> None:
+    directory, module = getattr(tool, "directory", ""), getattr(tool, "module", "")
+    go_mod = (ROOT / "tools" / directory / "go.mod").read_text()
+    assert setup.numbers(setup.pinned_version(go_mod, module)) > (1, 0, 0)
+    assert setup.oldest_go(go_mod) >= (1, 26, 0)
+
+
+@pytest.mark.parametrize(
+    "go_mod",
+    [
+        "require filippo.io/age v1.3.2\n",
+        "require (\n\tfilippo.io/age v1.3.2 // indirect\n)\n",
+        "tool filippo.io/age/cmd/age\nrequire (\n\tfilippo.io/age v1.3.2\n)\n",
+    ],
+)
+def test_pinned_version(go_mod: str) -> None:
+    assert setup.pinned_version(go_mod, "filippo.io/age") == "1.3.2"
+
+
+def test_a_tool_that_is_not_pinned_is_an_error() -> None:
+    with pytest.raises(setup.SetupError, match=r"does not pin filippo\.io/age"):
+        setup.pinned_version("require filippo.io/agenda v1.3.2", "filippo.io/age")
+
+
+def test_build_name_changes_with_what_is_built_only() -> None:
+    sources = {"go.mod": b"module a", "main.go": b"package main"}
+    name = setup.build_name("1.2.3", sources)
+    assert name.startswith("1.2.3-")
+    assert setup.build_name("1.2.3", dict(reversed(sources.items()))) == name
+    assert setup.build_name("1.2.3", {**sources, "main.go": b"package other"}) != name
+    assert setup.build_name("1.2.3", {"go.mod": b"module a", "b.go": b"package main"}) != name
+
+
+def test_build_name_changes_with_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = setup.build_name("1", {})
+    monkeypatch.setattr(setup, "BUILD_FLAGS", ("-trimpath",))
+    assert setup.build_name("1", {}) != name
+
+
+def test_digest_tells_where_a_part_ends() -> None:
+    assert setup.digest([b"ab", b"c"]) != setup.digest([b"a", b"bc"])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("go.mod", True),
+        ("go.sum", True),
+        ("main.go", True),
+        ("main_test.go", False),
+        ("README.md", False),
+    ],
+)
+def test_is_source(name: str, expected: bool) -> None:
+    assert setup.is_source(name) is expected
+
+
+@pytest.mark.parametrize(("wanted", "simulator"), [([], False), (["demo"], True), (["test"], True)])
+def test_the_simulator_is_for_demo_and_tests(wanted: list[str], simulator: bool) -> None:
+    tools = setup.wanted_tools(wanted)
+    assert tools[:3] == [setup.AGE, setup.SOPS, setup.TALOSCTL]
+    assert (setup.SIMULATOR in tools) is simulator
+
+
+LOCKS = {"main.txt": "m1", "dev.txt": "d1", "libvirt.txt": "l1"}
+
+
+def environment(**files: str) -> object:
+    return setup.Environment("/here", {f"{name}.txt": value for name, value in files.items()})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "libvirt", "expected"),
+    [
+        ([], False, ["main.txt"]),
+        ([], True, ["main.txt", "libvirt.txt"]),
+        (["demo"], False, ["main.txt"]),
+        (["test"], True, ["main.txt", "dev.txt", "libvirt.txt"]),
+    ],
+)
+def test_wanted_files(wanted: list[str], libvirt: bool, expected: list[str]) -> None:
+    files = setup.wanted_files(LOCKS, wanted, setup.Environment(), libvirt=libvirt)
+    assert list(files) == expected
+
+
+def test_what_was_installed_once_is_kept_up_to_date() -> None:
+    have = environment(main="m0", dev="d0")
+    files = setup.wanted_files(LOCKS, [], have, libvirt=False)
+    assert files == {"main.txt": "m1", "dev.txt": "d1"}
+
+
+def test_libvirt_python_that_failed_is_tried_again_when_its_lock_changed() -> None:
+    have = setup.Environment("/here", {"main.txt": "m1", setup.FAILED_LIBVIRT: "l1"})
+    assert list(setup.wanted_files(LOCKS, [], have, libvirt=True)) == ["main.txt"]
+    newer = {**LOCKS, "libvirt.txt": "l2"}
+    assert list(setup.wanted_files(newer, [], have, libvirt=True)) == ["main.txt", "libvirt.txt"]
+
+
+def test_read_stamp() -> None:
+    text = json.dumps({"place": "/here", "files": {"main.txt": "m1"}})
+    assert setup.read_stamp(text) == environment(main="m1")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"place": "/here"}', '{"files": {}}'])
+def test_a_broken_stamp_is_no_environment(text: str) -> None:
+    assert setup.read_stamp(text) == setup.Environment()
+
+
+def test_choose_python_takes_the_first_that_is_new_enough() -> None:
+    found = [("/a", "Python 3.9.2"), ("/b", ""), ("/c", "Python 3.11.2"), ("/d", "Python 3.13.1")]
+    assert setup.choose_python(found) == "/c"
+
+
+def test_without_a_python_the_error_says_what_was_found() -> None:
+    with pytest.raises(setup.SetupError, match=r"found /a: Python 3\.9\.2, /b: does not run"):
+        setup.choose_python([("/a", "Python 3.9.2\n"), ("/b", "")])
+    with pytest.raises(setup.SetupError, match="found none"):
+        setup.choose_python([])
+
+
+def test_libvirt_packages() -> None:
+    nothing = setup.libvirt_packages("python3.13", library=True, compiler=True, headers=True)
+    assert nothing == []
+    everything = setup.libvirt_packages("python3.13", library=False, compiler=False, headers=False)
+    assert everything == ["libvirt-dev", "pkg-config", "gcc", "libc6-dev", "python3.13-dev"]
+
+
+def test_apt_command() -> None:
+    as_root = setup.apt_command(["shellcheck"], root=True, sudo=True)
+    assert as_root[:3] == ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    assert as_root[-1] == "shellcheck"
+    assert "--no-install-recommends" in as_root
+    assert setup.apt_command(["shellcheck"], root=False, sudo=True) == ["sudo", *as_root]
+    assert setup.apt_command(["shellcheck"], root=False, sudo=False) is None
+
+
+def test_update_command_has_the_same_rights() -> None:
+    install = setup.apt_command(["shellcheck"], root=False, sudo=True)
+    update = setup.update_command(install)
+    assert update[:4] == install[:4]
+    assert update[-2:] == ["update", "-q"]
+    assert "shellcheck" not in update
+
+
+@pytest.mark.parametrize(
+    ("policy", "lacking"),
+    [
+        ("shellcheck:\n  Installed: (none)\n  Candidate: 0.9.0-1\n", False),
+        ("shellcheck:\n  Installed: (none)\n  Candidate: (none)\n", True),
+        ("", True),
+    ],
+)
+def test_lacks_candidate(policy: str, lacking: bool) -> None:
+    assert setup.lacks_candidate([policy]) is lacking
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"TALOSMAKE_CACHE": "/t", "XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/t"),
+        ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x/talosmake"),
+        ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/talosmake"),
+    ],
+)
+def test_cache_directory(env: dict[str, str], expected: str) -> None:
+    assert setup.cache_directory(env) == Path(expected)
+
+
+def test_a_relative_cache_directory_is_made_absolute() -> None:
+    assert setup.cache_directory({"TALOSMAKE_CACHE": "cache"}) == Path.cwd() / "cache"
+
+
+def test_without_a_home_the_error_says_what_to_set() -> None:
+    with pytest.raises(setup.SetupError, match="HOME nor TALOSMAKE_CACHE"):
+        setup.cache_directory({})
+
+
+def test_make_once_leaves_nothing_half_made(tmp_path: Path) -> None:
+    home = tmp_path / "tool" / "1-abc"
+
+    def interrupted(temporary: Path) -> None:
+        (temporary / "tool").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        setup.make_once(home, ["tool"], interrupted)
+    assert [path.name for path in home.parent.iterdir()] == ["1-abc.lock"]
+
+    (home.parent / ".1-abc.killed").mkdir()
+    setup.make_once(home, ["tool"], lambda temporary: (temporary / "tool").touch())
+    assert sorted(path.name for path in home.parent.iterdir()) == ["1-abc", "1-abc.lock"]
+
+    setup.make_once(home, ["tool"], lambda _: pytest.fail("was made already"))
+
+
+def test_make_once_wants_all_programs(tmp_path: Path) -> None:
+    home = tmp_path / "1-abc"
+    with pytest.raises(setup.SetupError, match="without age-keygen"):
+        setup.make_once(home, ["age", "age-keygen"], lambda temporary: (temporary / "age").touch())
+    assert not home.exists()
+
+
+def test_a_failed_step_shows_the_end_of_its_own_output(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("of an earlier run\n")
+    with pytest.raises(setup.SetupError) as failed:
+        setup.Step("building", log).run(["sh", "-c", "echo no space left >&2; exit 3"])
+    assert "building failed (exit code 3)" in str(failed.value)
+    assert "no space left" in str(failed.value)
+    assert "earlier" not in str(failed.value)
+    assert str(log) in str(failed.value)
+
+
+def test_a_step_that_takes_long_says_that_it_is_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(setup, "HEARTBEAT", 0.05)
+    setup.Step("building", tmp_path / "log", "about 1 s").run(["sleep", "0.2"])
+    assert "building: 0 s (expected: about 1 s)" in capsys.readouterr().out
+
+
+def test_programs_are_not_looked_for_in_our_own_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for directory in (ours, theirs):
+        directory.mkdir()
+        (directory / "tool").write_text("#!/bin/sh\n")
+        (directory / "tool").chmod(0o755)
+    monkeypatch.setattr(setup, "BIN", ours)
+    monkeypatch.setenv("PATH", f"{ours}:{theirs}")
+    assert setup.which("tool") == str(theirs / "tool")
+    monkeypatch.setenv("PATH", str(ours))
+    assert setup.which("tool") is None
+
+
+@pytest.mark.parametrize("name", ["main", "dev", "libvirt", "setup", "go"])
+def test_locks_have_hashes_and_name_no_host(name: str) -> None:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    assert "://" not in text
+    assert "--index-url" not in text
+    for requirement in text.replace("\\\n", " ").splitlines():
+        if requirement.strip() and not requirement.lstrip().startswith("#"):
+            assert "==" in requirement
+            assert "--hash=sha256:" in requirement
+
+
+def pins(name: str) -> dict[str, str]:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    lines = [line for line in text.splitlines() if "==" in line and not line.startswith(" ")]
+    return dict(line.split(" ")[0].split("==", 1) for line in lines)
+
+
+@pytest.mark.parametrize("name", ["dev", "libvirt"])
+def test_locks_agree_with_each_other(name: str) -> None:
+    main, other = pins("main"), pins(name)
+    shared = main.keys() & other.keys()
+    assert {key: other[key] for key in shared} == {key: main[key] for key in shared}
