@@ -58,10 +58,14 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def fits(tool: Tool, found: str) -> bool:
-    """Whether a version may stand in for the pinned one: the same, or a newer one of its major."""
-    if tool.exact:
-        return numbers(found) == numbers(tool.pinned)
-    return numbers(found)[:1] == numbers(tool.pinned)[:1] and numbers(found) >= numbers(tool.pinned)
+    """Whether a version may stand in for the pinned one: the same, or a newer one of its major.
+
+    Pre-releases and builds from changed sources (``1.13.0-dirty``) never do.
+    """
+    have, want = numbers(found), numbers(tool.pinned)
+    if tool.exact or "-" in found:
+        return found == tool.pinned
+    return have[:1] == want[:1] and have >= want
 
 
 @cache

@@ -1,0 +1,91 @@
+"""The linters and the Go tests, so that one command runs all there is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.project import BIN, REPOSITORY
+
+
+def _check(
+    command: Sequence[str | Path],
+    directory: Path = REPOSITORY,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=directory,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("mypy",),
+        ("snakefmt", "--check", "Snakefile", "rules"),
+        ("snakemake", "--lint", "--config", "env=demo"),
+    ],
+    ids=" ".join,
+)
+def test_linter_is_clean(command: tuple[str, ...]) -> None:
+    _check([BIN / command[0], *command[1:]])
+
+
+def test_shell_scripts_are_clean() -> None:
+    listed = subprocess.run(
+        ["git", "grep", "-lE", r"^#!.*\b(ba)?sh$"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    scripts = [name for name in listed.stdout.split() if not name.endswith((".j2", ".py"))]
+    assert ".ci/run" in scripts
+    shellcheck = shutil.which("shellcheck")
+    assert shellcheck, "shellcheck is not installed; 'make test' installs it"
+    _check([shellcheck, *scripts])
+
+
+def _go() -> str:
+    """Go from PATH, else the one that set-up brought."""
+    found = shutil.which("go")
+    if found:
+        return found
+    cache = os.environ.get("TALOSMAKE_CACHE") or str(
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "talosmake"
+    )
+    brought = sorted(Path(cache).glob("go/*/go/bin/go"))
+    assert brought, "Go is not installed; 'make test' brings it where it is missing"
+    return str(brought[-1])
+
+
+@pytest.mark.parametrize("arguments", [("vet", "./..."), ("test", "./...")], ids=" ".join)
+def test_simulator(arguments: tuple[str, ...]) -> None:
+    env = {"TALOSCTL": str(BIN / "talosctl"), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+    _check([_go(), *arguments], REPOSITORY / "tools/simulator", env)
+
+
+def test_simulator_is_formatted() -> None:
+    gofmt = Path(_go()).resolve().with_name("gofmt")
+    done = subprocess.run(
+        [str(gofmt), "-l", "."],
+        cwd=REPOSITORY / "tools/simulator",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == ""

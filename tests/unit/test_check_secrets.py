@@ -1,0 +1,59 @@
+"""Finding secrets in plain text; and there are none in this repository."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from scripts import check_secrets, talosctl
+from tests.project import REPOSITORY
+
+
+def test_nothing_secret_is_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    assert len(check_secrets.tracked_files()) > 50
+    assert check_secrets.main([]) == 0
+
+
+def test_finds_a_bundle_wherever_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(talosctl.gen_secrets("v1.13"))
+    found = "\n".join(check_secrets.findings(path))
+    assert "holds a private key in base64" in found
+    assert f"{path}:5: holds a Talos token" in found
+
+
+@pytest.mark.parametrize("kind", ["RSA ", "EC ", "ED25519 ", ""])
+def test_finds_private_keys(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "key.txt"
+    pem = f"-----BEGIN {kind}" + "PRIVATE KEY-----\n"
+    path.write_text("\n" + pem)
+    assert list(check_secrets.findings(path)) == [f"{path}:2: holds a private key"]
+    path.write_bytes(b64encode(pem.encode()))
+    assert list(check_secrets.findings(path)) == [f"{path}:1: holds a private key in base64"]
+
+
+def test_finds_age_keys(tmp_path: Path) -> None:
+    path = tmp_path / "keys.txt"
+    path.write_text("AGE-SECRET-" + "KEY-1" + "Q" * 58)
+    assert list(check_secrets.findings(path)) == [f"{path}:1: holds an age secret key"]
+
+
+@pytest.mark.parametrize("name", ["secrets/prod.yaml", "patches/wireguard.sops.yaml"])
+@pytest.mark.parametrize(
+    "text",
+    ["a: b\n", "a: b\nsops: {mac: x}\n", "a: [ENC[x], plain]\nsops: {mac: x}\n", "sops: [\n", ""],
+)
+def test_finds_files_that_should_be_encrypted(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir()
+    path.write_text(text)
+    assert any("is not encrypted" in finding for finding in check_secrets.findings(path))
+
+
+def test_encrypted_file_passes(tmp_path: Path) -> None:
+    path = tmp_path / "x.sops.yaml"
+    path.write_text("a: ENC[AES256_GCM,data:x]\nsops:\n  mac: ENC[x]\n")
+    assert list(check_secrets.findings(path)) == []
