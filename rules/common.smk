@@ -125,7 +125,9 @@ def validated_files(environment):
 
 def applied_files(environment):
     markers = [environment.paths.applied(node) for node in environment.nodes]
-    simulated = [simulator.ready_file(environment)] if environment.cluster.simulated else []
+    simulated = (
+        [simulator.ready_file(environment)] if environment.cluster.simulated else []
+    )
     return [*validated_files(environment), *simulated, *markers]
 
 

@@ -13,5 +13,8 @@ rule validate_config:
         talosctl=tools.TALOSCTL.pinned,
     run:
         jobs.run(
-            log, validate.validate_config, environment_of(wildcards), node_of(wildcards)
+            log,
+            validate.validate_config,
+            environment_of(wildcards),
+            node_of(wildcards),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shlex
 from pathlib import Path
 
@@ -32,9 +33,10 @@ def render_apply_script(environment: Environment) -> str:
         control_planes=environment.control_planes,
         first=environment.first_control_plane.address,
         apply_mode=environment.settings.apply_mode,
-        node_timeout=int(environment.settings.node_timeout),
-        etcd_timeout=int(environment.settings.etcd_timeout),
-        call_timeout=int(environment.settings.call_timeout),
+        # Up, because `timeout 0` waits for ever.
+        node_timeout=math.ceil(environment.settings.node_timeout),
+        etcd_timeout=math.ceil(environment.settings.etcd_timeout),
+        call_timeout=max(1, math.ceil(environment.settings.call_timeout)),
     )
 
 

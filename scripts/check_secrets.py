@@ -1,4 +1,4 @@
-"""Finding secrets in plain text among files that Git tracks: ``python -m scripts.check_secrets``."""
+"""Finding plain secrets among files that Git tracks: ``python -m scripts.check_secrets``."""
 
 from __future__ import annotations
 

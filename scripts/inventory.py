@@ -91,7 +91,7 @@ def load(
     env_file = directory / "cluster.env"
     cluster = _cluster(facts, env_file)
     nodes = tuple(_nodes(directory, facts, cluster))
-    bundle, shared_with = _bundle(name)
+    bundle, shared_with = _bundle(name, cluster)
     environment = Environment(
         name, directory, cluster, _settings(facts, env_file, goal), nodes, bundle, shared_with
     )
@@ -216,22 +216,23 @@ def _settings(facts: Mapping[str, str], path: Path, goal: str | None) -> Setting
 
 
 def _number(facts: Mapping[str, str], path: Path, name: str, default: float) -> float:
+    whole = name.endswith("RETRIES")
     try:
         value = float(facts.get(name, default))
     except ValueError:
         value = -1
-    if not 0 <= value <= 86400:
+    if not 0 <= value <= 86400 or (whole and not value.is_integer()):
         raise InventoryError(
-            f"{path}: {name}={facts[name]!r}: must be a number of "
-            f"{'tries' if name.endswith('RETRIES') else 'seconds'} from 0 to 86400"
+            f"{path}: {name}={facts[name]!r}: must be a "
+            f"{'whole number of tries' if whole else 'number of seconds'} from 0 to 86400"
         )
     return value
 
 
-def _bundle(name: str) -> tuple[Path, tuple[str, ...]]:
+def _bundle(name: str, cluster: Cluster) -> tuple[Path, tuple[str, ...]]:
     """The bundle that serves an environment, and which others it serves."""
     own = secrets.own_bundle(name)
-    if own.exists() or not secrets.SHARED_BUNDLE.exists():
+    if cluster.simulated or own.exists() or not secrets.SHARED_BUNDLE.exists():
         return own, ()
     others = (other for other in environment_names() if other != name)
     return secrets.SHARED_BUNDLE, tuple(o for o in others if not _has_own_bundle(o))
@@ -331,8 +332,7 @@ def _address(facts: Mapping[str, str], path: Path, name: str) -> str:
 def _static_address(patches: Iterable[Path], directory: Path) -> str:
     """The first static address that the node's own patches give."""
     own = [path for path in patches if path.parent == directory and ".sops." not in path.name]
-    parsed = [parse(path.read_text(encoding="utf-8", errors="replace"), path) for path in own]
-    address = static_address(parsed)
+    address = static_address([parse(_text(path), path) for path in own])
     if address is None:
         raise InventoryError(
             f"{directory}: the node has no address",
@@ -340,6 +340,13 @@ def _static_address(patches: Iterable[Path], directory: Path) -> str:
             "(or give the node a static address in one of its patches)",
         )
     return address
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InventoryError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _check_mac(facts: Mapping[str, str], path: Path) -> None:

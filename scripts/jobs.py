@@ -7,16 +7,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import IO, NoReturn, ParamSpec, TypeVar
 
 from snakemake.exceptions import SpawnedJobError
 
 from scripts import files, progress
-from scripts.errors import BusyError, TalosmakeError
+from scripts.errors import BusyError, ConfigError, TalosmakeError
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_held: list[Any] = []
+_held: list[IO[str]] = []
 
 
 def _no_traceback(_error: BaseException, _value: object = None) -> None:
@@ -67,18 +67,23 @@ def hold(environment: str, state: Path) -> None:
     Snakemake's own locks stay behind and are switched off in the profile.
 
     :raises BusyError: when another run holds it.
+    :raises ConfigError: when the lock cannot be made.
     """
     path = state / "lock"
     files.private_directory(state.parent)
     files.private_directory(state)
-    handle = path.open("a+")
+    try:
+        handle = path.open("a+")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        handle.seek(0)
+        with handle:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
         raise BusyError(
-            f"{environment}: another run is at work on this environment (process "
-            f"{handle.read().strip() or 'unknown'})",
+            f"{environment}: another run is at work on this environment (process {holder})",
             hint="Wait until it ends, then run the same command again.",
         ) from None
     handle.truncate(0)

@@ -42,6 +42,10 @@ _CONTROL_PLANE_ONLY = (
 )
 
 
+# Documents that say nothing, as the loader shows them.
+_NOTHING: tuple[object, ...] = ("", "null", "~", {}, [])
+
+
 @dataclass(frozen=True)
 class Patch:
     """The text of one patch file, and what it says.
@@ -62,7 +66,7 @@ def parse(text: str, path: Path, *, secret: bool = False) -> Patch:
     :raises PatchError: when it is no YAML, or not made of mappings (a JSON6902 patch, say).
     """
     try:
-        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document]
+        documents = [doc for doc in yaml.load_all(text, Loader=_Loader) if doc not in _NOTHING]
     except yaml.YAMLError as error:
         raise PatchError(_yaml_message(error, path)) from None
     for document in documents:

@@ -33,9 +33,9 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def without_quotes(text: str) -> str:
-    """The first line of a tool's message, with what stands in back quotes taken out.
+    """The first line of a tool's message, with what stands in quotes taken out.
 
     For messages about text that is secret as a whole, from which only the kind of fault may show.
     """
     lines = [line for line in text.splitlines() if line.strip()]
-    return re.sub(r"`[^`]*`", REDACTED, lines[0]) if lines else ""
+    return re.sub(r"`[^`]*`|\"(?:\\.|[^\"\\])*\"", REDACTED, lines[0]) if lines else ""

@@ -125,10 +125,11 @@ def _blamed(
             _generate(environment, node, bundle, layers[:count])
         except PatchError as refused:
             if not count:
-                where, message = environment.env_file, redact(refused.message, known)
+                where = f"{environment.env_file} or {environment.bundle}"
+                message = redact(refused.message, known)
             else:
                 culprit = layers[count - 1]
-                where, message = culprit.path, _shown(refused.message, culprit, known)
+                where, message = str(culprit.path), _shown(refused.message, culprit, known)
             return PatchError(
                 f"{where}: talosctl refuses it for {environment.name}/{node.name}:\n{message}",
                 hint="Line numbers count from the start of the document, after ${NAME} injection.",

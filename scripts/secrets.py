@@ -92,9 +92,10 @@ def plaintext_of(path: Path, key: Path | None = None) -> bytes:
 
 
 def secret_values(plaintext: bytes) -> list[str]:
-    """The values in decrypted YAML, to be kept out of messages."""
+    """The values in decrypted YAML as they are written, to be kept out of messages."""
     try:
-        return [value for document in yaml.safe_load_all(plaintext) for value in scalars(document)]
+        documents = list(yaml.load_all(plaintext, Loader=yaml.BaseLoader))
+        return [value for document in documents for value in scalars(document)]
     except yaml.YAMLError:
         return []
 

@@ -221,3 +221,11 @@ def _wait_gone(pid: int, seconds: float = 10) -> None:
 def files_below(root: Path) -> Sequence[Path]:
     """Every regular file below a directory."""
     return [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def encrypted(text: str, recipient: str, name: str) -> str:
+    """A YAML text as ``sops encrypt`` leaves it in the file of that name."""
+    command: list[str | Path] = [BIN / "sops", "encrypt", "--age", recipient]
+    command += ["--input-type", "yaml", "--output-type", "yaml", "--filename-override", name]
+    done = subprocess.run(command, input=text, capture_output=True, check=True, text=True)
+    return done.stdout

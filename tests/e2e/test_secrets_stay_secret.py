@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from scripts.redact import scalars
-from tests.project import BIN, Project, files_below
+from tests.project import BIN, Project, encrypted, files_below
 
 UP = ("-j4", "--config", "env=lab")
 # Patches that are secret, too.
@@ -74,10 +74,7 @@ def _watched_arguments() -> Iterator[set[bytes]]:
 def _encrypt_patch(project: Project, path: str, text: str) -> None:
     key = (project.root / "secrets/lab.agekey").read_text()
     recipient = key.partition("public key: ")[2].split()[0]
-    command = [BIN / "sops", "encrypt", "--age", recipient, "--input-type", "yaml"]
-    command += ["--output-type", "yaml", "--filename-override", path]
-    done = subprocess.run(command, input=text.encode(), capture_output=True, check=True)
-    project.write(path, done.stdout.decode())
+    project.write(path, encrypted(text, recipient, path))
 
 
 def test_whole_run_leaks_nothing(lab: Project, network: str) -> None:

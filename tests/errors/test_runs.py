@@ -1,0 +1,204 @@
+"""Mistakes that only a run can make, as a person sees them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts import inventory, process, render, secrets, talosctl, tools, validate
+from scripts.errors import ToolError, ValidationError
+from scripts.redact import scalars
+from tests.project import BIN, Project
+
+GO = ("-j2", "--config", "env=dev")
+NO_HINT = "snakemake secrets --config env=dev"
+
+
+@pytest.fixture
+def bare(project: Project) -> Project:
+    """dev with a control plane and a worker, and no secrets."""
+    project.environment("dev")
+    project.node("dev", "control_planes", "cp_1", "10.9.0.11")
+    project.node("dev", "workers", "worker_1", "10.9.0.21")
+    return project
+
+
+def contents(project: Project, directory: str) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in (project.root / directory).iterdir() if p.is_file()}
+
+
+def test_missing_bundle_is_never_made_by_the_way(bare: Project) -> None:
+    shown = bare.fails(*GO)
+    assert shown.startswith("Error: dev: there is no secrets bundle: neither secrets/dev.yaml nor")
+    assert NO_HINT in shown
+    assert not (bare.root / "secrets").exists()
+    assert not (bare.root / ".sops.yaml").exists()
+    assert not Path(bare.env["SOPS_AGE_KEY_FILE"]).exists()
+
+
+def test_secrets_are_made_once_and_a_tampered_bundle_stops_everything(bare: Project) -> None:
+    bare.ok("secrets", *GO)
+    before = contents(bare, "secrets"), bare.read(".sops.yaml")
+    assert "is there already and can be decrypted; kept" in bare.ok("secrets", *GO).output
+    assert (contents(bare, "secrets"), bare.read(".sops.yaml")) == before
+
+    bundle = yaml.safe_load(bare.read("secrets/dev.yaml"))
+    del bundle["trustdinfo"]["token"]
+    bare.write("secrets/dev.yaml", yaml.safe_dump(bundle, sort_keys=False))
+    tampered = contents(bare, "secrets")
+    for target in ((), ("secrets",)):
+        shown = bare.fails(*target, *GO)
+        assert shown.startswith("Error: secrets/dev.yaml: was changed after it was encrypted")
+        assert "sops edit secrets/dev.yaml" in shown
+    assert contents(bare, "secrets") == tampered
+    assert not list(bare.root.glob("rendered_configs/dev/*.yaml"))
+
+
+def test_deployed_environment_keeps_its_shared_bundle(bare: Project) -> None:
+    bare.ok("secrets", *GO, "bundle=shared")
+    bare.write("rendered_configs/dev/state/bootstrapped", "{}")
+    shown = bare.fails("separate_secrets", *GO)
+    assert shown.startswith("Error: secrets/dev.yaml: not made, because dev was deployed with")
+    assert "rendered_configs/dev/state/bootstrapped says so" in shown
+    assert "a new one would be a new cluster" in shown
+    assert list(contents(bare, "secrets")) == ["secrets.yaml"]
+
+
+def test_config_that_talosctl_does_not_validate(bare: Project) -> None:
+    bare.ok("secrets", *GO)
+    bare.write("patches/common.yaml", "machine:\n  sysctls:\n    a: '1'\n")
+    mistake = "machine:\n  kubelet:\n    nodeIP:\n      validSubnets: [nonsense]\n"
+    bare.patch("dev", "workers", "worker_1", mistake)
+    shown = bare.fails(*GO)
+    config = "rendered_configs/dev/worker-worker_1.yaml"
+    assert shown.startswith(
+        "Error: dev/worker_1: 'talosctl validate --mode metal' refuses its machine config "
+        f"{config}:\n"
+    )
+    assert "nonsense" in shown
+    layers = "\n".join(
+        f"  patches/{path}"
+        for path in ("common.yaml", "envs/dev/common.yaml", "envs/dev/workers/worker_1/node.yaml")
+    )
+    assert f"It is made of these patches, later ones win:\n{layers}\n" in shown
+    assert not (bare.root / "rendered_configs/dev/state/worker-worker_1.validated").exists()
+    known = [v for v in scalars(yaml.safe_load(bare.read(config).split("---")[0])) if len(v) > 20]
+    assert not [value for value in known if value in shown and "/" not in value]
+
+
+def test_rendered_configs_that_is_a_file(bare: Project) -> None:
+    bare.write("rendered_configs", "")
+    shown = bare.fails("secrets", *GO)
+    assert shown.startswith("Error: rendered_configs/dev: cannot be made a directory")
+    assert not (bare.root / "secrets").exists()
+
+
+def test_another_run_at_work_on_the_environment(bare: Project) -> None:
+    state = bare.root / "rendered_configs/dev/state"
+    state.mkdir(parents=True)
+    with (state / "lock").open("w") as lock:
+        lock.write("4711")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shown = bare.fails("secrets", *GO)
+    assert shown == (
+        "Error: dev: another run is at work on this environment (process 4711)\n"
+        "  -> Wait until it ends, then run the same command again."
+    )
+    assert not (bare.root / "secrets").exists()
+
+
+def test_edited_rendered_config_is_not_applied(
+    bare: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bare.root)
+    bundle = talosctl.gen_secrets("v1.13")
+    monkeypatch.setattr(secrets, "bundle_of", lambda _: bundle)
+    environment = inventory.load("dev")
+    worker = environment.workers[0]
+    render.write_config(environment, worker)
+    validate.validate_config(environment, worker)
+    config = validate.validated_config(environment, worker)
+
+    path = environment.paths.config(worker)
+    path.write_bytes(config + b"# a harmless comment\n")
+    with pytest.raises(ValidationError) as error:
+        validate.validated_config(environment, worker)
+    assert error.value.message.startswith(f"{path}: is not the config that passed 'talosctl valid")
+    assert "Change the patches, not the rendered file" in error.value.hint
+
+    path.unlink()
+    with pytest.raises(ValidationError, match="cannot be read: No such file"):
+        validate.validated_config(environment, worker)
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that takes the place of this Python's, and of all others on PATH."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    for name in ("talosctl", "sops", "age", "age-keygen"):
+        (directory / name).symlink_to(BIN / name)
+    monkeypatch.setattr(sys, "executable", str(directory / "python"))
+    monkeypatch.setenv("PATH", os.pathsep.join((str(directory), "/usr/bin", "/bin")))
+    process.find.cache_clear()
+    tools.require.cache_clear()
+    monkeypatch.setattr(secrets, "_decrypted", {})
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> object:
+    yield
+    process.find.cache_clear()
+    tools.require.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["talosctl", "age-keygen", "sops"])
+def test_missing_tool(
+    bare: Project, monkeypatch: pytest.MonkeyPatch, beside: Path, name: str
+) -> None:
+    monkeypatch.chdir(bare.root)
+    for variable, value in bare.env.items():
+        monkeypatch.setenv(variable, value)
+    (beside / name).unlink()
+    with pytest.raises(ToolError) as error:
+        secrets.create(inventory.load("dev"))
+    assert error.value.message == f"{name} is not installed"
+    assert "make setup" in error.value.hint
+    assert not (bare.root / "secrets/dev.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "message"),
+    [
+        ("talosctl", "Talos v1.12.4", "version 1.12.4, but exactly 1."),
+        ("talosctl", "", "does not tell its version; exactly 1."),
+        ("sops", "sops 3.7.3", "version 3.7.3, but at least 3."),
+        ("age-keygen", "v1.0.0", "version 1.0.0, but at least 1."),
+    ],
+)
+def test_tool_of_another_version(
+    bare: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    beside: Path,
+    name: str,
+    says: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(bare.root)
+    for variable, value in bare.env.items():
+        monkeypatch.setenv(variable, value)
+    (beside / name).unlink()
+    (beside / name).write_text(f"#!/bin/sh\necho '{says}'\n")
+    (beside / name).chmod(0o755)
+    with pytest.raises(ToolError) as error:
+        secrets.create(inventory.load("dev"))
+    assert error.value.message.startswith(f"{beside / name}: {message}")
+    assert "make setup" in error.value.hint
+    assert not (bare.root / "secrets/dev.yaml").exists()

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from scripts.apply_script import render_apply_script
+from scripts.model import Environment
+from tests.golden.conftest import Golden
+
+ADDRESSES = ("10.9.0.11", "fd00::12", "10.9.0.21")
+
+
+def test_apply_script(awkward: Environment, golden: Golden) -> None:
+    golden("apply.sh", render_apply_script(awkward))
+
+
+def test_apply_script_is_clean_to_bash_and_shellcheck(awkward: Environment) -> None:
+    script = render_apply_script(awkward).encode()
+    shellcheck = shutil.which("shellcheck")
+    assert shellcheck, "shellcheck is missing; 'make test' sets it up"
+    # SC2016: the awkward value holds what looks like a command and must not become one.
+    for command in (["bash", "-n"], [shellcheck, "--shell=bash", "--exclude=SC2016", "-"]):
+        done = subprocess.run(command, input=script, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_awkward_values_are_data_and_never_run(awkward: Environment, tmp_path: Path) -> None:
+    script = awkward.paths.apply_script
+    script.parent.mkdir(parents=True)
+    script.write_text(render_apply_script(awkward))
+    (script.parent / "talosconfig").write_text("")
+    (tmp_path / "talosctl").write_text("#!/bin/sh\necho talosctl is not to be run; exit 1\n")
+    (tmp_path / "talosctl").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": "/nobody"}
+    done = subprocess.run(
+        ["bash", script, "--dry-run"], capture_output=True, text=True, env=path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(Path.cwd().rglob("made"))
+    fingerprint = awkward.control_planes[0].cert_fingerprint
+    assert fingerprint == 'a\'b "c" $(touch made) `touch made` ${HOME} \\ ; # *'
+    assert f"--cert-fingerprint {fingerprint}" in done.stdout
+    assert all(f"-n {address} -e {address}" in done.stdout for address in ADDRESSES)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from scripts.errors import PatchError
+from scripts.inject import inject
+
+PATH = Path("common.yaml")
+NAMES = st.from_regex(r"[A-Z][A-Z0-9_]{0,9}", fullmatch=True)
+
+
+def test_each_reference_is_replaced() -> None:
+    facts = {"NODE_IP": "10.0.1.11", "VIP": "10.0.1.10"}
+    text = "a: ${NODE_IP}/24\nb: [${VIP}, ${NODE_IP}]\n"
+    assert inject(text, facts, PATH) == "a: 10.0.1.11/24\nb: [10.0.1.10, 10.0.1.11]\n"
+
+
+def test_two_dollars_give_a_literal_reference() -> None:
+    assert inject("$${VIP} ${VIP} $$${VIP}", {"VIP": "x"}, PATH) == "${VIP} x $${VIP}"
+
+
+@pytest.mark.parametrize(
+    "text", ["$VIP", "${vip}", "${Vip}", "${VIP:-x}", "{{ .VIP }}", "$(VIP)", "${}", "${ VIP }"]
+)
+def test_other_syntaxes_are_left_alone(text: str) -> None:
+    assert inject(text, {"VIP": "x", "vip": "y"}, PATH) == text
+
+
+def test_unknown_names_are_all_told_with_line_and_near_misses() -> None:
+    with pytest.raises(PatchError) as error:
+        inject("a: ${NODE_PI}\n\nb: ${ZZZ}\n", {"NODE_IP": "1", "NODE_ID": "2"}, PATH)
+    assert error.value.message == (
+        "common.yaml:1: ${NODE_PI} is not known; did you mean NODE_IP or NODE_ID?\n"
+        "common.yaml:3: ${ZZZ} is not known"
+    )
+    assert "cluster.env" in error.value.hint
+
+
+def test_values_of_facts_are_not_in_the_message() -> None:
+    with pytest.raises(PatchError) as error:
+        inject("${TOKEM}", {"TOKEN": "hunter2hunter2"}, PATH)
+    assert "hunter2" not in str(error.value)
+
+
+@given(st.text(), st.dictionaries(NAMES, st.text()))
+def test_text_without_a_reference_is_unchanged(text: str, facts: dict[str, str]) -> None:
+    assume(not re.search(r"\$\{[A-Z]", text))
+    assert inject(text, facts, PATH) == text
+
+
+@given(NAMES, st.text(), st.text(), st.text())
+def test_escaped_reference_stays_whatever_the_facts(
+    name: str, value: str, before: str, after: str
+) -> None:
+    assume("$" not in before + after)
+    text = f"{before}$${{{name}}}{after}"
+    assert inject(text, {name: value}, PATH) == f"{before}${{{name}}}{after}"
+    assert inject(text, {}, PATH) == f"{before}${{{name}}}{after}"
+
+
+@given(NAMES, NAMES, st.text())
+def test_values_are_not_looked_at_again(name: str, other: str, around: str) -> None:
+    value = f"{around}${{{other}}}$${{{name}}}\\1"
+    assert inject(f"<${{{name}}}>", {name: value}, PATH) == f"<{value}>"

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts import inventory
+from scripts.errors import ConfigError, InventoryError
+from scripts.model import Environment, Goal, Role
+from tests.project import CLUSTER_ENV, Project
+
+NAMES = st.from_regex(r"[A-Z_]{1,5}", fullmatch=True)
+FACTS = st.dictionaries(NAMES, st.text())
+
+
+def dev() -> Environment:
+    return inventory.load("dev")
+
+
+def test_environments_are_directories(here: Project) -> None:
+    assert inventory.environment_names() == []
+    for name in ("prod", "dev", ".git"):
+        here.environment(name)
+    here.write("patches/envs/README.md", "")
+    assert inventory.environment_names() == ["dev", "prod"]
+    assert inventory.selected("all") == ["dev", "prod"]
+    assert inventory.selected("dev") == ["dev"]
+
+
+def test_no_directory_for_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="there are: none; make a directory below patches/envs"):
+        inventory.selected(None)
+
+
+def test_nodes_are_directories_sorted_by_role_and_name(small: Project) -> None:
+    small.node("dev", "control_planes", "cp_10", "10.9.0.13")
+    small.node("dev", "control_planes", "cp_0", "10.9.0.14")
+    small.write("patches/envs/dev/workers/.cache/node.env", "")
+    small.write("patches/envs/dev/workers/README.md", "")
+    environment = dev()
+    assert [n.name for n in environment.nodes] == ["cp_0", "cp_1", "cp_10", "worker_1"]
+    assert environment.first_control_plane.name == "cp_0"
+    assert [n.name for n in environment.workers] == ["worker_1"]
+    assert environment.node("worker", "worker_1").role is Role.WORKER
+    with pytest.raises(KeyError):
+        environment.node("controlplane", "worker_1")
+
+
+def test_no_workers_is_fine(small: Project) -> None:
+    small.remove("patches/envs/dev/workers")
+    assert dev().workers == ()
+
+
+def test_cluster_and_settings_come_from_cluster_env(small: Project) -> None:
+    small.environment("dev", "GOAL=applied\nAPPLY_MODE=staged\nAPPLY_RETRIES=0\nCALL_TIMEOUT=0.5\n")
+    environment = dev()
+    assert environment.cluster.name == "talos-test"
+    assert environment.cluster.contract == (1, 13)
+    assert not environment.cluster.simulated
+    settings = environment.settings
+    assert (settings.goal, settings.apply_mode) == (Goal.APPLIED, "staged")
+    assert (settings.apply_retries, settings.call_timeout) == (0, 0.5)
+
+
+@pytest.mark.parametrize("version", ["v1.36.0", "1.36.0"])
+def test_kubernetes_version_with_and_without_v(small: Project, version: str) -> None:
+    small.environment("dev", cluster_env=CLUSTER_ENV.replace("1.36.0", version))
+    assert dev().cluster.kubernetes_version == "1.36.0"
+
+
+def test_later_layers_of_facts_win(small: Project) -> None:
+    small.environment("dev", "A=env\nB=env\n")
+    small.node("dev", "workers", "worker_1", "10.9.0.21", "B=node\n")
+    environment = inventory.load("dev", {"A": "default", "B": "default", "C": "default"})
+    facts = environment.node("worker", "worker_1").facts
+    assert (facts["A"], facts["B"], facts["C"]) == ("env", "node", "default")
+    assert environment.node("controlplane", "cp_1").facts["B"] == "env"
+
+
+def test_built_in_facts(small: Project) -> None:
+    facts = dev().node("worker", "worker_1").facts
+    expected = {
+        "ENV": "dev",
+        "NODE_NAME": "worker_1",
+        "NODE_ROLE": "worker",
+        "NODE_HOSTNAME": "worker-1",
+        "NODE_IP": "10.9.0.21",
+        "CLUSTER_NAME": "talos-test",
+    }
+    assert expected.items() <= facts.items()
+
+
+@given(FACTS, FACTS, FACTS)
+def test_merged_facts_are_those_of_the_last_layer_that_has_them(
+    one: dict[str, str], two: dict[str, str], three: dict[str, str]
+) -> None:
+    assert inventory.merged(one, two, three) == {**one, **two, **three}
+
+
+def test_patches_are_all_layers_in_order(small: Project) -> None:
+    for path in (
+        "patches/common.yaml",
+        "patches/common.sops.yaml",
+        "patches/envs/dev/common.sops.yaml",
+        "patches/envs/dev/workers/common.yaml",
+        "patches/envs/dev/workers/worker_1/b.yaml",
+        "patches/envs/dev/workers/worker_1/a.sops.yaml",
+        "patches/envs/dev/workers/worker_1/10.yaml",
+        "patches/envs/dev/workers/worker_1/9.yaml",
+        "patches/envs/dev/workers/worker_1/.hidden.yaml",
+        "patches/envs/dev/workers/worker_1/notes.txt",
+    ):
+        small.write(path, "")
+    nodes = {node.name: [str(p) for p in node.patches] for node in dev().nodes}
+    shared = ["patches/common.yaml", "patches/common.sops.yaml"]
+    shared += ["patches/envs/dev/common.yaml", "patches/envs/dev/common.sops.yaml"]
+    assert nodes["cp_1"] == shared
+    own = [f"patches/envs/dev/workers/worker_1/{n}" for n in ("10", "9", "a.sops", "b")]
+    role = "patches/envs/dev/workers/common.yaml"
+    assert nodes["worker_1"] == [*shared, role, *(f"{path}.yaml" for path in own)]
+
+
+def test_address_comes_from_a_patch_where_node_env_has_none(small: Project) -> None:
+    small.remove("patches/envs/dev/workers/worker_1/node.env")
+    link = "apiVersion: v1alpha1\nkind: LinkConfig\nname: eth0\naddresses:\n  - address: {}\n"
+    small.patch("dev", "workers", "worker_1", link.format("10.9.0.33/24"))
+    node = dev().node("worker", "worker_1")
+    assert node.address == node.facts["NODE_IP"] == node.maintenance_address == "10.9.0.33"
+
+
+def test_maintenance_address_may_differ(small: Project) -> None:
+    small.node("dev", "workers", "worker_1", "10.9.0.21", "NODE_MAINTENANCE_IP=10.9.0.99\n")
+    assert dev().node("worker", "worker_1").maintenance_address == "10.9.0.99"
+
+
+def test_hostname_and_mac(small: Project) -> None:
+    facts = "NODE_HOSTNAME=w1\nNODE_MAC=52:54:00:AB:CD:EF\n"
+    small.node("dev", "workers", "worker_1", "10.9.0.21", facts)
+    node = dev().node("worker", "worker_1")
+    assert (node.hostname, node.mac) == ("w1", "52:54:00:ab:cd:ef")
+    assert dev().first_control_plane.hostname == "cp-1"
+
+
+@pytest.mark.parametrize("url", ["https://10.0.1.10:6443", "https://k8s.example.org:443/"])
+def test_endpoints_that_are_fine(small: Project, url: str) -> None:
+    small.environment("dev", cluster_env=CLUSTER_ENV.replace("https://10.9.0.10:6443", url))
+    assert dev().cluster.endpoint == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://10.0.1.10:6443",
+        "https://10.0.1.10",
+        "https://10.0.1.10:6443/api",
+        "https://10.0.1.10:6443?x",
+        "https://me@10.0.1.10:6443",
+        "https://10.0.1.10:port",
+        "https://:6443",
+        "https://[::1:6443",
+        "10.0.1.10:6443",
+        "ftp://10.0.1.10:6443",
+    ],
+)
+def test_endpoints_that_are_refused(small: Project, url: str) -> None:
+    small.environment("dev", cluster_env=CLUSTER_ENV.replace("https://10.9.0.10:6443", url))
+    with pytest.raises(InventoryError, match=r"CLUSTER_ENDPOINT=.* is no https URL"):
+        dev()
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "", "nan", "inf", "86401"])
+def test_numbers_that_are_refused(small: Project, value: str) -> None:
+    small.environment("dev", f"NODE_TIMEOUT={value}\n")
+    with pytest.raises(InventoryError, match="must be a number of seconds from 0 to 86400"):
+        dev()
+
+
+@pytest.mark.parametrize("number", ["1.5", "0.1"])
+def test_tries_are_whole_numbers(small: Project, number: str) -> None:
+    small.environment("dev", f"APPLY_RETRIES={number}\n")
+    with pytest.raises(InventoryError, match=r"APPLY_RETRIES=.* must be a whole number of tries"):
+        dev()
+
+
+@pytest.mark.parametrize("name", ["ENV", "NODE_NAME", "NODE_ROLE"])
+@pytest.mark.parametrize("file", ["cluster.env", "workers/worker_1/node.env"])
+def test_built_in_facts_cannot_be_given(small: Project, name: str, file: str) -> None:
+    path = f"patches/envs/dev/{file}"
+    small.write(path, small.read(path) + f"{name}=x\n")
+    with pytest.raises(InventoryError, match=f"{path}: {name} is set by the workflow"):
+        dev()
+
+
+def test_patch_that_cannot_be_read_is_a_clear_error(small: Project) -> None:
+    small.remove("patches/envs/dev/workers/worker_1/node.env")
+    small.write("patches/envs/dev/workers/worker_1/dir.yaml/x", "")
+    with pytest.raises(InventoryError, match=r"dir\.yaml: cannot be read"):
+        dev()
+
+
+def test_own_bundle_comes_before_the_shared_one(small: Project) -> None:
+    small.environment("prod")
+    small.environment("lab", "SIMULATED=true\n")
+    assert dev().bundle == Path("secrets/dev.yaml")
+    small.write("secrets/secrets.yaml", "")
+    assert dev().bundle == Path("secrets/secrets.yaml")
+    assert dev().shares_bundle_with == ("prod",)
+    small.write("secrets/prod.yaml", "")
+    assert dev().shares_bundle_with == ()
+    small.write("secrets/dev.yaml", "")
+    assert dev().bundle == Path("secrets/dev.yaml")
+
+
+def test_simulated_environment_never_uses_the_shared_bundle(small: Project) -> None:
+    small.write("secrets/secrets.yaml", "")
+    small.environment("dev", "SIMULATED=true\n")
+    small.node("dev", "control_planes", "cp_1", "127.0.9.11")
+    small.node("dev", "workers", "worker_1", "127.0.9.21")
+    assert dev().bundle == Path("secrets/dev.yaml")
+
+
+def test_same_node_name_in_both_roles_is_fine_with_another_hostname(small: Project) -> None:
+    small.node("dev", "workers", "cp_1", "10.9.0.22", "NODE_HOSTNAME=other\n")
+    environment = dev()
+    assert environment.node("worker", "cp_1") != environment.node("controlplane", "cp_1")

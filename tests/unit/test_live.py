@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts import inventory, live, talosctl
+from scripts.errors import NodeError
+from scripts.live import Live, State
+from scripts.model import Environment, Node
+from scripts.talosctl import CallError, Failure
+from tests.project import Project
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(categories=["L", "N"])),
+    lambda values: st.lists(values) | st.dictionaries(st.text("abc", min_size=1), values),
+    max_leaves=8,
+)
+
+
+def test_layout_and_comments_make_no_difference() -> None:
+    one = b"# made by hand\nmachine:\n    type: worker\n    sysctls: {a: '1'}\n---\nkind: X\n"
+    other = b'machine:\n  sysctls:\n    a: "1"\n  type: worker\n---\nkind: X\n'
+    assert live.same_config(one, other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"machine: {type: controlplane}\n---\nkind: X\n",
+        b"machine: {type: worker}\n",
+        b"kind: X\n---\nmachine: {type: worker}\n",
+        b"machine: {type: worker}\n---\nkind: X\n---\nkind: Y\n",
+        b"machine: [\n",
+        b"",
+    ],
+)
+def test_other_content_does(other: bytes) -> None:
+    assert not live.same_config(b"machine: {type: worker}\n---\nkind: X\n", other)
+
+
+def test_what_does_not_parse_is_the_same_as_itself_only() -> None:
+    assert live.same_config(b"a: [", b"a: [")
+    assert not live.same_config(b"a: [", b"b: [")
+
+
+@given(st.lists(VALUES, min_size=1))
+def test_same_documents_in_another_layout_are_the_same(documents: list[Any]) -> None:
+    block = yaml.safe_dump_all(documents, sort_keys=True, default_flow_style=False)
+    flow = yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=True)
+    assert live.same_config(block.encode(), flow.encode())
+
+
+Calls = Callable[..., None]
+
+
+def failing(failure: Failure, message: str = "words") -> Callable[[Any], Any]:
+    def call(_: Any) -> Any:
+        raise CallError(failure, message)
+
+    return call
+
+
+@pytest.fixture
+def dev(small: Project) -> Environment:
+    small.node("dev", "workers", "worker_1", "10.9.0.21", "NODE_MAINTENANCE_IP=10.9.0.99\n")
+    return inventory.load("dev")
+
+
+@pytest.fixture
+def node(dev: Environment, monkeypatch: pytest.MonkeyPatch) -> Node:
+    """A node at whose address something listens; nothing listens at maintenance addresses."""
+    listening = {"10.9.0.11"}
+    refused = "connection refused"
+    monkeypatch.setattr(live, "connection_error", lambda a: "" if a in listening else refused)
+    return dev.first_control_plane
+
+
+@pytest.mark.parametrize(
+    ("secure", "insecure", "state"),
+    [
+        (lambda _: b"config", None, State.RUNNING),
+        (failing(Failure.UNKNOWN_AUTHORITY), lambda _: [], State.MAINTENANCE),
+        (
+            failing(Failure.UNKNOWN_AUTHORITY),
+            failing(Failure.CERTIFICATE_REQUIRED),
+            State.FOREIGN,
+        ),
+        (failing(Failure.UNKNOWN_AUTHORITY), failing(Failure.UNREACHABLE), State.UNREACHABLE),
+        (failing(Failure.UNREACHABLE), None, State.UNREACHABLE),
+    ],
+)
+def test_state_of_what_answers(
+    dev: Environment,
+    node: Node,
+    monkeypatch: pytest.MonkeyPatch,
+    secure: Callable[[Any], Any],
+    insecure: Callable[[Any], Any] | None,
+    state: State,
+) -> None:
+    monkeypatch.setattr(talosctl.Node, "machine_config", secure)
+    never = failing(Failure.OTHER, "must not be asked")
+    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", insecure or never)
+    seen = live.observe(dev, node)
+    assert seen.state is state
+    assert seen.config == (b"config" if state is State.RUNNING else b"")
+    assert seen.detail == ("words" if state is State.UNREACHABLE else "")
+
+
+@pytest.mark.parametrize(
+    ("failure", "hint"),
+    [
+        (Failure.CERTIFICATE_EXPIRED, "Compare the clocks"),
+        (Failure.FINGERPRINT, "NODE_CERT_FINGERPRINT in patches/envs/dev/control_planes/cp_1"),
+        (Failure.OTHER, ""),
+    ],
+)
+def test_node_that_cannot_be_judged_is_an_error(
+    dev: Environment, node: Node, monkeypatch: pytest.MonkeyPatch, failure: Failure, hint: str
+) -> None:
+    monkeypatch.setattr(talosctl.Node, "machine_config", failing(failure))
+    with pytest.raises(NodeError) as error:
+        live.observe(dev, node)
+    assert error.value.message == "dev/cp_1 (10.9.0.11): words"
+    assert error.value.hint.startswith(hint)
+
+
+def test_nothing_that_listens_is_not_asked(
+    dev: Environment, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(talosctl.Node, "machine_config", failing(Failure.OTHER))
+    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", failing(Failure.OTHER))
+    monkeypatch.setattr(live, "connection_error", lambda _: "connection refused")
+    unreachable = Live(State.UNREACHABLE, detail="connection refused")
+    assert [live.observe(dev, each) for each in dev.nodes] == [unreachable, unreachable]
+
+
+def test_maintenance_address_is_asked_where_the_other_is_silent(
+    dev: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = {"10.9.0.21": "refused", "10.9.0.99": ""}
+    monkeypatch.setattr(live, "connection_error", silent.__getitem__)
+    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", lambda _: [])
+    assert live.observe(dev, dev.workers[0]).state is State.MAINTENANCE
+
+
+def test_apis_are_called_with_the_environments_files(dev: Environment) -> None:
+    worker = dev.workers[0]
+    assert live.secure_api(dev, worker).talosconfig == dev.paths.talosconfig
+    assert live.secure_api(dev, worker).address == "10.9.0.21"
+    assert live.maintenance_api(dev, worker).address == "10.9.0.99"
+
+
+def test_foreign_machine_is_named_with_what_to_do(dev: Environment) -> None:
+    error = live.foreign(dev, dev.first_control_plane)
+    assert "10.9.0.11 belongs to another cluster" in error.message
+    assert "nothing was sent" in error.message
+    assert "reset --reboot" in error.hint
+
+
+def test_connection_error_is_in_plain_words(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server((f"{network}.9", 0)) as server:
+        monkeypatch.setattr(talosctl, "PORT", server.getsockname()[1])
+        assert live.connection_error(f"{network}.9") == ""
+    assert live.connection_error(f"{network}.9").endswith(": connection refused")

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts import patches
+from scripts.errors import PatchError
+from scripts.model import Role
+from scripts.patches import Patch, parse
+
+PATH = Path("node.yaml")
+
+
+def patch(text: str) -> Patch:
+    return parse(text, PATH)
+
+
+@pytest.mark.parametrize(
+    "scalar", ["22:33:44:55:01:02", "0o644", "0644", "1e3", "yes", "2024-01-01", "1_000", "~"]
+)
+def test_scalars_stay_as_they_are_written(scalar: str) -> None:
+    assert patch(f"a: {scalar}\n").documents == ({"a": scalar},)
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(categories=["L"]), min_size=1),
+        st.recursive(
+            st.integers() | st.booleans() | st.text(), lambda v: st.lists(v), max_leaves=5
+        ),
+        min_size=1,
+    ),
+    st.sampled_from(["", "# comment\n", "---\n", "\n\n", "%YAML 1.1\n---\n"]),
+)
+def test_text_is_kept_byte_for_byte(document: dict[str, Any], before: str) -> None:
+    text = before + yaml.safe_dump(document, allow_unicode=True)
+    parsed = patch(text)
+    assert parsed.text == text
+    assert list(parsed.documents[0]) == sorted(document)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "# comment\n", "---\n", "---\n---\n", "null\n", "~", "{}"]
+)
+def test_files_that_say_nothing_have_no_documents(text: str) -> None:
+    assert patch(text).documents == ()
+
+
+def test_several_documents() -> None:
+    text = "---\nmachine: {}\n---\n# nothing\n---\nkind: LinkConfig\n"
+    assert patch(text).documents == ({"machine": {}}, {"kind": "LinkConfig"})
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("machine:\n  a: [1\n", "node.yaml:3:1: not YAML: while parsing a flow sequence"),
+        ("a: 1\n\tb: 2\n", "node.yaml:2:1: not YAML"),
+        ("a: hunter2\n b: hunter2\n", "node.yaml:2:3: not YAML"),
+        ('a: "hunter2\n', "node.yaml:2:1: not YAML"),
+        ("a: hunter2: hunter2\n", "node.yaml:1:11: not YAML"),
+        ("a: &hunter2x 1\nb: *hunter2\n", "node.yaml:2:4: not YAML"),
+        ("a: \x00hunter2", "node.yaml: not YAML"),
+    ],
+)
+def test_what_is_no_yaml_is_told_by_place_and_never_quoted(text: str, where: str) -> None:
+    with pytest.raises(PatchError) as error:
+        patch(text)
+    assert error.value.message.startswith(where)
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- op: add\n", "node.yaml: a JSON6902 patch"),
+        ("a: 1\n---\n- op: add\n", "node.yaml: a JSON6902 patch"),
+        ("just text\n", "node.yaml: not a patch: the document is text"),
+        ("hunter2hunter2\n", "node.yaml: not a patch"),
+    ],
+)
+def test_documents_that_are_no_mappings_are_refused(text: str, message: str) -> None:
+    with pytest.raises(PatchError) as error:
+        patch(text)
+    assert error.value.message.startswith(message)
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("document", [None, "x", [], {}, {"a": "x"}, {"a": {"b": None}}])
+def test_lookup_of_what_is_not_there(document: object) -> None:
+    assert patches.lookup(document, "a", "b") is None
+
+
+LINK = "apiVersion: v1alpha1\nkind: LinkConfig\nname: net0\naddresses:\n  - address: {}\n"
+INTERFACE = (
+    "machine:\n  network:\n    interfaces:\n      - interface: eth0\n        addresses: [{}]\n"
+)
+
+
+@pytest.mark.parametrize("form", [LINK, INTERFACE])
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [("10.0.1.11/24", "10.0.1.11"), ("10.0.1.11", "10.0.1.11"), ("'fd00::1/64'", "fd00::1")],
+)
+def test_static_address(form: str, written: str, address: str) -> None:
+    assert patches.static_address([patch(form.format(written))]) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "machine:\n  network: {}\n",
+        "machine:\n  network:\n    interfaces: ''\n",
+        "machine:\n  network:\n    interfaces: [x]\n",
+        "kind: LinkConfig\naddresses: [x]\n",
+        "kind: LinkConfig\naddresses: x\n",
+        "kind: LinkConfig\naddresses:\n",
+        "kind: DHCPv4Config\naddresses:\n  - address: 10.0.1.11\n",
+        LINK.format("${NODE_IP}/24"),
+    ],
+)
+def test_no_static_address(text: str) -> None:
+    assert patches.static_address([patch(text)]) is None
+
+
+def test_first_static_address_of_all_patches_counts() -> None:
+    several = [patch("machine: {}\n"), patch(LINK.format("10.0.1.12/24"))]
+    assert patches.static_address([*several, patch(LINK.format("10.0.1.13"))]) == "10.0.1.12"
+
+
+HEADER = "apiVersion: v1alpha1\nkind: HostnameConfig\n"
+OLD_WAY = "machine:\n  network:\n    hostname: other\n"
+
+
+@pytest.mark.parametrize(
+    ("texts", "contract", "expected"),
+    [
+        ([], (1, 11), "machine:\n  network:\n    hostname: cp-1\n"),
+        ([OLD_WAY], (1, 11), ""),
+        ([], (1, 12), HEADER + "hostname: cp-1\nauto: off\n"),
+        ([], (1, 13), HEADER + "hostname: cp-1\nauto: off\n"),
+        ([], (2, 0), HEADER + "hostname: cp-1\nauto: off\n"),
+        ([OLD_WAY], (1, 13), HEADER + "$patch: delete\n"),
+        ([HEADER + "auto: stable\n"], (1, 13), ""),
+        ([HEADER + "hostname: other\n"], (1, 13), HEADER + "hostname: cp-1\nauto: off\n"),
+        ([HEADER + "hostname: x\nauto: off\n"], (1, 13), HEADER + "hostname: cp-1\nauto: off\n"),
+    ],
+)
+def test_hostname_fits_the_contract(
+    texts: list[str], contract: tuple[int, int], expected: str
+) -> None:
+    given = [patch(text) for text in texts]
+    assert patches.hostname_patch(given, "cp-1", contract) == expected
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_machine_type_may_repeat_the_directory_but_not_differ(role: Role) -> None:
+    patches.check_role(patch(f"machine:\n  type: {role}\n"), role, shared=False)
+    other = next(r for r in Role if r is not role)
+    with pytest.raises(PatchError, match=rf"node\.yaml: machine\.type: {other}, but"):
+        patches.check_role(patch(f"machine:\n  type: {other}\n"), role, shared=False)
+
+
+def test_machine_type_in_a_shared_layer_is_refused() -> None:
+    shared = patch("machine:\n  type: worker\n")
+    with pytest.raises(PatchError, match="a node's role is its directory"):
+        patches.check_role(shared, Role.WORKER, shared=True)
+
+
+def test_worker_with_control_plane_settings_is_refused_with_each_of_them() -> None:
+    text = "cluster:\n  apiServer:\n    certSANs: [x]\n  etcd:\n    subnet: x\n  network: {}\n"
+    with pytest.raises(PatchError, match=r"node\.yaml: cluster\.apiServer, cluster\.etcd: only"):
+        patches.check_role(patch(text), Role.WORKER, shared=False)
+    patches.check_role(patch(text), Role.WORKER, shared=True)
+    patches.check_role(patch(text), Role.CONTROLPLANE, shared=False)

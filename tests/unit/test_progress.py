@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts import progress
+from scripts.errors import NodeError
+from scripts.progress import Wait
+from tests.project import REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(progress, "_FIRST_POLL", 0.001)
+    monkeypatch.setattr(progress, "_SLOWEST_POLL", 0.002)
+    yield
+    progress._cancelled.clear()
+
+
+def test_condition_is_tried_once_even_without_time() -> None:
+    tries = 0
+    for _ in Wait("dev/cp_1", "its API", timeout=0):
+        tries += 1
+        break
+    assert tries == 1
+
+
+def vain(wait: Wait, reason: str = "") -> NodeError:
+    def wait_on() -> None:
+        for attempt in wait:
+            attempt.because(reason)
+
+    with pytest.raises(NodeError) as error:
+        wait_on()
+    return error.value
+
+
+def test_time_out_says_who_what_how_long_and_why() -> None:
+    error = vain(Wait("dev/cp_1", "its API", timeout=0.01, hint="Look."), "connection refused")
+    assert error.message == ("dev/cp_1: waited 0 s for its API, in vain; last: connection refused")
+    assert error.hint == "Look."
+
+
+def test_time_out_without_a_reason() -> None:
+    assert vain(Wait("dev", "x", timeout=0)).message == "dev: waited 0 s for x, in vain"
+
+
+def test_reason_is_one_short_line() -> None:
+    wait = Wait("dev", "x", 0)
+    wait.because("first\nsecond")
+    assert wait.reason == "first"
+    wait.because("y" * 1000)
+    assert len(wait.reason) == 300
+    wait.because("")
+    assert wait.reason == ""
+
+
+def test_last_try_is_after_the_time_is_over_not_before() -> None:
+    tries: list[int] = []
+    with pytest.raises(NodeError):
+        tries.extend(1 for _ in Wait("dev", "x", timeout=0.05))
+    assert len(tries) > 2
+
+
+def test_long_wait_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress, "say", said.append)
+    monkeypatch.setattr(progress, "_SAY_AFTER", 0.01)
+    monkeypatch.setattr(progress, "_SAY_EVERY", 0.01)
+    vain(Wait("dev/cp_1", "its API", timeout=0.1), "refused")
+    assert len(said) > 1
+    assert set(said) == {"dev/cp_1: waiting for its API (0 of 0 s): refused"}
+
+
+def test_short_wait_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress, "say", said.append)
+    vain(Wait("dev/cp_1", "its API", timeout=0.02))
+    assert said == []
+
+
+def test_interruption_ends_a_wait_at_once() -> None:
+    timer = threading.Timer(0.02, progress._cancelled.set)
+    timer.start()
+    error = vain(Wait("dev/cp_1", "its API", timeout=60))
+    assert error.message == "dev/cp_1: stopped waiting for its API: interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_waits_and_still_does_what_it_did(number: signal.Signals) -> None:
+    program = (
+        "import os, threading\n"
+        "from scripts import progress\n"
+        "progress.stop_waiting_on_interrupt()\n"
+        f"threading.Timer(0.2, os.kill, (os.getpid(), {int(number)})).start()\n"
+        "try:\n"
+        "    for _ in progress.Wait('dev', 'x', 60): pass\n"
+        "except BaseException as error:\n"
+        "    print(type(error).__name__, progress._cancelled.is_set(), flush=True)\n"
+        "    raise\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False
+    )
+    if number is signal.SIGINT:
+        assert done.stdout == "KeyboardInterrupt True\n"
+    assert done.returncode == -number
+
+
+def test_what_is_said_goes_into_the_log_of_its_thread_only(tmp_path: Path) -> None:
+    def other() -> None:
+        progress.say("from elsewhere")
+
+    with progress.also_into(tmp_path / "log"):
+        progress.say("one")
+        progress.warn("two")
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        progress.fail("three")
+    progress.say("afterwards")
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line.split(" ", 1)[1] for line in lines] == ["one", "two", "three"]
+    assert os.environ.get("TZ", "") or lines[0].split(" ")[0].endswith("Z")

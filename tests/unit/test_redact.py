@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import string
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.redact import REDACTED, redact, scalars, without_quotes
+
+# No letter of REDACTED, so that taking one out never makes another.
+ALPHABET = "".join(set(string.ascii_letters + string.digits + "+/=") - set(REDACTED))
+SECRETS = st.lists(st.text(ALPHABET, min_size=6, max_size=40), min_size=1, max_size=5)
+
+
+def test_scalars_are_found_at_every_depth() -> None:
+    value = {"a": [1, {"b": "x"}], "c": None, "d": True, "e": ("y",)}
+    assert list(scalars(value)) == ["1", "x", "True", "y"]
+
+
+def test_whole_and_cut_secrets_are_taken_out() -> None:
+    text = "cannot unmarshal `abcdefghij` or `abcdefg...` into int"
+    assert redact(text, ["abcdefghij"]) == f"cannot unmarshal `{REDACTED}` or `{REDACTED}` into int"
+
+
+def test_longest_secret_goes_first() -> None:
+    assert redact("secret-and-more", ["secret", "secret-and-more"]) == REDACTED
+
+
+def test_short_values_are_left() -> None:
+    assert redact("port 443 is true", ["443", "true", ""]) == "port 443 is true"
+
+
+@given(SECRETS, st.data())
+def test_no_secret_is_left(secrets: list[str], data: st.DataObject) -> None:
+    pieces = data.draw(st.lists(st.sampled_from(secrets) | st.text(ALPHABET, max_size=8)))
+    left = redact(" ".join(pieces), secrets)
+    assert not [secret for secret in secrets if secret in left]
+
+
+@given(st.text(), st.lists(st.text(min_size=6)))
+def test_text_without_a_secret_is_unchanged(text: str, secrets: list[str]) -> None:
+    absent = [s for s in secrets if s not in text and f"{s[:7]}..." not in text]
+    assert redact(text, absent) == text
+
+
+def test_message_about_a_secret_text_keeps_its_kind_only() -> None:
+    message = "\nline 3: cannot unmarshal !!str `hunter2` into bool\n  more about hunter2\n"
+    assert without_quotes(message) == f"line 3: cannot unmarshal !!str {REDACTED} into bool"
+    assert without_quotes('parse "it\\"s": no "x"') == f"parse {REDACTED}: no {REDACTED}"
+    assert without_quotes("\n") == ""

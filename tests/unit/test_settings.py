@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import settings
+from scripts.errors import ConfigError
+from tests.project import Project
+
+
+def test_defaults_of_the_workflow(here: Project) -> None:
+    read = settings.read({})
+    assert (read.env, read.goal, read.bundle) == (None, None, "own")
+    assert read.defaults["APPLY_MODE"] == "auto"
+    assert settings.limits(read) == {"control_plane": 1, "worker": 10}
+
+
+def test_project_comes_before_the_workflow_and_the_caller_before_both(here: Project) -> None:
+    here.write("config/config.yaml", "env: dev\nworkers_at_once: 3\ndefaults:\n  VIP: 10.0.1.10\n")
+    read = settings.read({"env": "prod"})
+    assert (read.env, read.workers_at_once) == ("prod", 3)
+    assert read.defaults["VIP"] == "10.0.1.10"
+    assert read.defaults["CALL_TIMEOUT"] == "20"
+
+
+def test_values_become_text_as_in_an_env_file(here: Project) -> None:
+    defaults = {"A": True, "B": 1, "C": 1.5, "D": "x"}
+    read = settings.read({"defaults": defaults})
+    assert {"A": "true", "B": "1", "C": "1.5", "D": "x"}.items() <= read.defaults.items()
+
+
+def test_digest_changes_with_a_default(here: Project) -> None:
+    before = settings.read({}).defaults_digest
+    assert settings.read({"env": "dev"}).defaults_digest == before
+    assert settings.read({"defaults": {"A": "1"}}).defaults_digest != before
+
+
+def test_goal_of_the_caller_wins(small: Project) -> None:
+    small.environment("dev", "GOAL=applied\n")
+    assert settings.environment(settings.read({}), "dev").settings.goal == "applied"
+    assert settings.environment(settings.read({"goal": "rendered"}), "dev").settings.goal == (
+        "rendered"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"evn": "dev"}, "evn: no key of config/config.yaml or --config; did you mean env?"),
+        ({"xyz": 1}, "xyz: no key of config/config.yaml or --config"),
+        ({"goal": "aplied"}, "goal: 'aplied' is not one of "),
+        ({"workers_at_once": 0}, "workers_at_once: 0 is less than the minimum of 1"),
+        ({"workers_at_once": "many"}, "workers_at_once: 'many' is not of type 'integer'"),
+        ({"bundle": "mine"}, "bundle: 'mine' is not one of ['own', 'shared']"),
+        ({"defaults": {"vip": "1"}}, "defaults: 'vip' does not match"),
+        ({"defaults": {"VIP": ["1"]}}, "defaults.VIP: ['1'] is not of type"),
+        ({"env": 1}, "env: 1 is not of type 'string'"),
+    ],
+)
+def test_wrong_values(here: Project, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        settings.read(overrides)
+    assert error.value.message.startswith(message)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [", "config/config.yaml: not YAML: "),
+        (b"- x", "config/config.yaml: must be keys and values"),
+        (b"env: \xff", "config/config.yaml: cannot be read: "),
+    ],
+)
+def test_file_that_is_no_config(here: Project, content: bytes, message: str) -> None:
+    here.write("config/config.yaml", "").write_bytes(content)
+    with pytest.raises(ConfigError) as error:
+        settings.read({})
+    assert error.value.message.startswith(message)
+
+
+def test_empty_config_is_fine(here: Project) -> None:
+    here.write("config/config.yaml", "# nothing\n")
+    assert settings.read({}).workers_at_once == 10
+
+
+def test_every_default_is_allowed_by_the_schema() -> None:
+    content = settings._file(settings._REPOSITORY / settings.FILE)
+    settings._check(content)
+    assert Path(settings._SCHEMA).exists()

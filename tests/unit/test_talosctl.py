@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts import talosctl
+from scripts.errors import PatchError, SecretsError, ToolError, ValidationError
+from scripts.model import Cluster, Role
+from scripts.process import Result
+from scripts.talosctl import CallError, Failure, MaintenanceNode, Node
+
+RPC = "rpc error: code = Unavailable desc = connection error: desc = "
+HANDSHAKE = f'{RPC}"transport: authentication handshake failed: '
+CLUSTER = Cluster("talos-test", "https://10.9.0.10:6443", "v1.13.0", "v1.13", "1.36.0")
+
+# What talosctl 1.13.0 wrote, word for word.
+MESSAGES = {
+    f'error getting version: {RPC}"transport: Error while dialing: dial tcp 127.77.7.1:50000: '
+    'connect: connection refused"': Failure.UNREACHABLE,
+    f'{RPC}"transport: Error while dialing: dial tcp 10.0.1.11:50000: i/o timeout"': (
+        Failure.UNREACHABLE
+    ),
+    "rpc error: code = DeadlineExceeded desc = context deadline exceeded": Failure.UNREACHABLE,
+    f'{RPC}"error reading server preface: EOF"': Failure.UNREACHABLE,
+    f"error getting version: {HANDSHAKE}tls: failed to verify certificate: x509: certificate "
+    'signed by unknown authority"': Failure.UNKNOWN_AUTHORITY,
+    f"{HANDSHAKE}tls: failed to verify certificate: x509: certificate signed by unknown authority "
+    '(possibly because of \\"x509: Ed25519 verification failure\\" while trying to verify '
+    'candidate authority certificate \\"talos\\")"': Failure.UNKNOWN_AUTHORITY,
+    f'{RPC}"error reading server preface: remote error: tls: unknown certificate authority"': (
+        Failure.UNKNOWN_AUTHORITY
+    ),
+    f'{RPC}"error reading server preface: remote error: tls: certificate required"': (
+        Failure.CERTIFICATE_REQUIRED
+    ),
+    f"{HANDSHAKE}tls: failed to verify certificate: x509: certificate has expired or is not yet "
+    'valid: current time 2026-01-01T00:00:00Z is before 2026-11-23T18:00:00Z"': (
+        Failure.CERTIFICATE_EXPIRED
+    ),
+    f'{RPC}"error reading server preface: remote error: tls: expired certificate"': (
+        Failure.CERTIFICATE_EXPIRED
+    ),
+    f"error applying new configuration: {HANDSHAKE}leaf peer certificate doesn't match the "
+    'provided fingerprints: [abcd]"': Failure.FINGERPRINT,
+    "error executing bootstrap: 1 error occurred:\n\t* 127.77.7.1: rpc error: code = AlreadyExists "
+    "desc = etcd data directory is not empty\n": Failure.ALREADY_EXISTS,
+    "error applying new configuration: rpc error: code = InvalidArgument desc = 1 error occurred:\n"
+    "\t* v1alpha1.Config: 4 errors occurred:\n\t* cluster instructions are required\n": (
+        Failure.REJECTED
+    ),
+    "rpc error: code = FailedPrecondition desc = etcd is not running": Failure.FAILED_PRECONDITION,
+    "failed to load config: yaml: line 1": Failure.OTHER,
+    "": Failure.OTHER,
+}
+
+
+@pytest.mark.parametrize(("message", "failure"), MESSAGES.items())
+def test_messages_are_classified(message: str, failure: Failure) -> None:
+    assert talosctl.classify(message) is failure
+
+
+def test_every_kind_of_failure_has_a_message_here() -> None:
+    assert set(MESSAGES.values()) == set(Failure)
+
+
+Answer = Callable[..., list[tuple[str, ...]]]
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """Let talosctl answer what a test says; returns the list of its calls."""
+
+    def answering(stdout: str = "", stderr: str = "", code: int = 0) -> list[tuple[str, ...]]:
+        calls: list[tuple[str, ...]] = []
+
+        def run(argv: list[str], **_: Any) -> Result:
+            calls.append(tuple(argv))
+            return Result(code, stdout.encode(), stderr)
+
+        monkeypatch.setattr(talosctl, "run", run)
+        monkeypatch.setattr(talosctl, "require", lambda _: "talosctl")
+        return calls
+
+    return answering
+
+
+NODE = Node("10.0.1.11", Path("talosconfig"), 5)
+BARE = MaintenanceNode("10.0.1.11", "", 5)
+COLUMNS = (
+    "NODE         ID                 HOSTNAME   PEER URLS                 CLIENT URLS   LEARNER"
+)
+
+
+def member(name: str, learner: str = "false") -> str:
+    row = "10.0.1.11    5a2d4f0a1b2c3d4e   {:9}  https://10.0.1.11:2380    https://x     {}"
+    return row.format(name, learner)
+
+
+def test_every_call_is_for_one_node_alone(answer: Answer) -> None:
+    calls = answer("kubeconfig")
+    NODE.kubeconfig()
+    assert calls[0][-6:] == ("--talosconfig", "talosconfig", "-n", "10.0.1.11", "-e", "10.0.1.11")
+    calls = answer("")
+    BARE.macs()
+    assert calls[0][-5:] == ("--insecure", "-n", "10.0.1.11", "-e", "10.0.1.11")
+
+
+def test_fingerprint_goes_with_apply_only(answer: Answer) -> None:
+    calls = answer("")
+    pinned = MaintenanceNode("10.0.1.11", "ab12", 5)
+    pinned.macs()
+    pinned.apply(b"")
+    assert "--cert-fingerprint" not in calls[0]
+    assert calls[1][-2:] == ("--cert-fingerprint", "ab12")
+
+
+def test_etcd_members_without_learners(answer: Answer) -> None:
+    answer("\n".join([COLUMNS, member("cp-1"), member("cp-2"), member("cp-3", "true")]))
+    assert NODE.etcd_members() == ["cp-1", "cp-2"]
+
+
+def test_etcd_member_without_a_name_yet_counts(answer: Answer) -> None:
+    answer("\n".join([COLUMNS, member("cp-1"), member("")]))
+    assert NODE.etcd_members() == ["cp-1", ""]
+
+
+@pytest.mark.parametrize("table", ["", "NODE   ID\n10.0.1.11  5a2d\n"])
+def test_unknown_etcd_table_is_an_error(answer: Answer, table: str) -> None:
+    answer(table)
+    with pytest.raises(CallError, match="unknown table"):
+        NODE.etcd_members()
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("NODE     10.0.1.11\nID       etcd\nSTATE    Preparing\nHEALTH   ?\n", "Preparing"),
+        ("", ""),
+    ],
+)
+def test_etcd_state(answer: Answer, text: str, state: str) -> None:
+    answer(text)
+    assert NODE.etcd_state() == state
+
+
+def test_version_of_the_node_and_not_of_the_client(answer: Answer) -> None:
+    answer("Client:\nTalos v1.13.0\nServer:\n\tTag:  v1.12.4\n\tPlatform:  metal\n")
+    assert NODE.version() == "v1.12.4 metal"
+
+
+def test_macs_of_links(answer: Answer) -> None:
+    links = "spec:\n  hardwareAddr: 52:54:00:AB:00:11\n  permanentAddr: '52:54:00:ab:00:11'\n---\n"
+    answer(links + "spec:\n  hardwareAddr: 00:00:00:00:00:00\n")
+    assert NODE.macs() == ["00:00:00:00:00:00", "52:54:00:ab:00:11"]
+
+
+def test_machine_config_is_what_the_node_was_sent(answer: Answer) -> None:
+    answer('{"spec": "machine: {}\\n# kept\\n"}')
+    assert NODE.machine_config() == b"machine: {}\n# kept\n"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "x"])
+def test_answer_without_a_machine_config(answer: Answer, text: str) -> None:
+    answer(text)
+    with pytest.raises(CallError, match="holds no machine config") as error:
+        NODE.machine_config()
+    assert error.value.failure is Failure.OTHER
+
+
+def test_answer_to_apply_is_one_line(answer: Answer) -> None:
+    answer("", "Applied configuration without a reboot\n\n  * warning\n")
+    assert BARE.apply(b"") == "Applied configuration without a reboot; * warning"
+
+
+def test_error_of_a_call_carries_its_kind(answer: Answer) -> None:
+    answer("", "error: code = AlreadyExists desc = etcd data directory is not empty\n", 1)
+    with pytest.raises(CallError, match="data directory is not empty") as error:
+        NODE.bootstrap()
+    assert error.value.failure is Failure.ALREADY_EXISTS
+
+
+def test_no_answer_in_time_counts_as_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: Any, **__: Any) -> Result:
+        raise ToolError("talosctl did not answer within 5 s")
+
+    monkeypatch.setattr(talosctl, "run", late)
+    with pytest.raises(CallError, match="within 5 s") as error:
+        NODE.version()
+    assert error.value.failure is Failure.UNREACHABLE
+
+
+def test_endpoints_replace_what_was_there_and_nodes_go() -> None:
+    before = {
+        "context": "c",
+        "contexts": {"c": {"endpoints": ["1.1.1.1"], "nodes": ["1.1.1.1"], "ca": "QQ=="}},
+    }
+    text = talosctl.with_endpoints(yaml.safe_dump(before).encode(), ["10.0.1.11", "10.0.1.12"])
+    after = yaml.safe_load(text)
+    assert after["context"] == "c"
+    assert after["contexts"]["c"] == {"endpoints": ["10.0.1.11", "10.0.1.12"], "ca": "QQ=="}
+
+
+@pytest.fixture(scope="module")
+def bundle() -> bytes:
+    return talosctl.gen_secrets("v1.13")
+
+
+def test_config_is_the_same_bytes_every_time(bundle: bytes) -> None:
+    one, two = (talosctl.gen_config(CLUSTER, Role.WORKER, bundle, []) for _ in range(2))
+    assert hashlib.sha256(one).digest() == hashlib.sha256(two).digest()
+    assert talosctl.validate(one) == ""
+
+
+def test_large_patches_arrive_whole(bundle: bytes) -> None:
+    patches = [f"machine:\n  sysctls:\n    x{i}: '{'y' * 100_000}'\n" for i in range(3)]
+    config = yaml.safe_load_all(talosctl.gen_config(CLUSTER, Role.WORKER, bundle, patches))
+    sysctls = next(config)["machine"]["sysctls"]
+    assert sysctls == {f"x{i}": "y" * 100_000 for i in range(3)}
+
+
+def test_refusals_are_talosctls_own_words(bundle: bytes) -> None:
+    with pytest.raises(PatchError, match="unknown keys found during decoding"):
+        talosctl.gen_config(CLUSTER, Role.WORKER, bundle, ["machine: {nonsense: 1}"])
+    with pytest.raises(SecretsError, match="talosctl cannot use the bundle"):
+        talosctl.gen_talosconfig(CLUSTER, b"- nothing\n")
+    with pytest.raises(ValidationError, match="machine"):
+        talosctl.validate(b"machine: {type: worker}\n")
+    with pytest.raises(ToolError, match="talosctl gen secrets: "):
+        talosctl.gen_secrets("nonsense")
