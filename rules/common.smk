@@ -46,6 +46,10 @@ wildcard_constraints:
 
 
 onstart:
+    # Made for remote executors: here its timers would hold up the end of each run by a second and
+    # have all that is ready looked through again and again.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
     # Looking does not disturb a run that is at work.
     if {job.rule.name for job in workflow.persistence.dag.jobs} != {"nodes"}:
         for environment in ENVIRONMENTS.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from scripts import files, marker
@@ -16,6 +17,7 @@ from scripts.live import (
     judged,
     maintenance_api,
     observe,
+    observe_securely,
     same_config,
     secure_api,
 )
@@ -77,7 +79,7 @@ def _apply_once(environment: Environment, node: Node, config: bytes, live: Live)
         raise foreign(environment, node)
     if live.state is State.MAINTENANCE:
         api = maintenance_api(environment, node)
-        check_macs(environment, node, api.macs())
+        check_macs(environment, node, live.macs)
         say(f"{environment.name}/{node.name}: applying in maintenance mode ({api.address})")
         answer = api.apply(config)
         _wait_until_applied(environment, node, config)
@@ -126,8 +128,8 @@ def wait_until_reachable(environment: Environment, node: Node) -> Live:
 def _wait_until_applied(environment: Environment, node: Node, config: bytes) -> None:
     """Wait until the secure API, by this cluster's CA, shows the config that was sent.
 
-    The old maintenance API still answers for a moment after an insecure apply, so maintenance mode
-    is no failure here until the time is over.
+    The old maintenance API still answers for a moment after an insecure apply, so a foreign
+    certificate is no failure here until the time is over.
     """
     wait = Wait(
         f"{environment.name}/{node.name}",
@@ -136,16 +138,10 @@ def _wait_until_applied(environment: Environment, node: Node, config: bytes) -> 
         hint="The config was sent. Look at the node's console; then run the same command again.",
     )
     for attempt in wait:
-        live = observe(environment, node)
+        live = observe_securely(environment, node)
         if live.state is State.RUNNING and same_config(live.config, config):
             return
-        attempt.because(live.detail or _why_not_yet(live))
-
-
-def _why_not_yet(live: Live) -> str:
-    if live.state is State.RUNNING:
-        return "it still shows another config"
-    return f"what answers is {live.state}"
+        attempt.because(live.detail or "it still shows another config")
 
 
 def _wait_until_down(environment: Environment, node: Node) -> None:
@@ -154,7 +150,7 @@ def _wait_until_down(environment: Environment, node: Node) -> None:
             return
 
 
-def check_macs(environment: Environment, node: Node, found: list[str]) -> None:
+def check_macs(environment: Environment, node: Node, found: Sequence[str]) -> None:
     """Refuse a machine that does not have the node's ``NODE_MAC``.
 
     :raises NodeError: with what was expected and what was found.

@@ -32,11 +32,13 @@ class Live:
     """What was seen at a node's address.
 
     :ivar config: the config it runs with, if it runs and is this cluster's.
+    :ivar macs: the hardware addresses of its links, if it is in maintenance mode.
     :ivar detail: why it is unreachable, in talosctl's or the system's words.
     """
 
     state: State
     config: bytes = b""
+    macs: tuple[str, ...] = ()
     detail: str = ""
 
 
@@ -80,26 +82,43 @@ def connection_error(address: str) -> str:
 
 
 def _ask(environment: Environment, node: Node) -> Live:
+    """Ask both ways; first the way that will be right for most nodes."""
+    if environment.paths.bootstrapped.exists():
+        live = observe_securely(environment, node)
+        return live if live.state is not State.FOREIGN else _ask_insecurely(environment, node)
+    live = _ask_insecurely(environment, node)
+    return live if live.state is not State.FOREIGN else observe_securely(environment, node)
+
+
+def observe_securely(environment: Environment, node: Node) -> Live:
+    """Ask the node over mTLS only: one call, for which maintenance mode is foreign, too.
+
+    :raises NodeError: when it runs, but cannot be judged (an expired certificate, say).
+    """
+    refused = connection_error(node.address)  # at once, where talosctl would try for long
+    if refused:
+        return Live(State.UNREACHABLE, detail=refused)
     try:
         return Live(State.RUNNING, secure_api(environment, node).machine_config())
     except CallError as error:
-        if error.failure is Failure.UNKNOWN_AUTHORITY:
-            return _ask_insecurely(environment, node)
-        if error.failure is Failure.UNREACHABLE:
-            return Live(State.UNREACHABLE, detail=error.message)
-        raise judged(environment, node, error) from None
+        return _unseen(environment, node, error, Failure.UNKNOWN_AUTHORITY)
 
 
 def _ask_insecurely(environment: Environment, node: Node) -> Live:
+    """Ask the node without certificates: one call, for which every running node is foreign."""
     try:
-        maintenance_api(environment, node).macs()
+        macs = maintenance_api(environment, node).macs()
     except CallError as error:
-        if error.failure is Failure.CERTIFICATE_REQUIRED:
-            return Live(State.FOREIGN)
-        if error.failure is Failure.UNREACHABLE:
-            return Live(State.UNREACHABLE, detail=error.message)
-        raise judged(environment, node, error) from None
-    return Live(State.MAINTENANCE)
+        return _unseen(environment, node, error, Failure.CERTIFICATE_REQUIRED)
+    return Live(State.MAINTENANCE, macs=tuple(macs))
+
+
+def _unseen(environment: Environment, node: Node, error: CallError, foreign: Failure) -> Live:
+    if error.failure is foreign:
+        return Live(State.FOREIGN, detail=error.message)
+    if error.failure is Failure.UNREACHABLE:
+        return Live(State.UNREACHABLE, detail=error.message)
+    raise judged(environment, node, error) from None
 
 
 def judged(environment: Environment, node: Node, error: CallError) -> NodeError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class Patch:
     secret: bool = False
 
 
+@lru_cache(maxsize=64)  # layers that nodes share
 def parse(text: str, path: Path, *, secret: bool = False) -> Patch:
     """Parse patch text.
 

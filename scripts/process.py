@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -82,7 +83,8 @@ def run(
 def piped(*contents: bytes) -> Iterator[tuple[list[str], list[int]]]:
     """Offer each content through a pipe of its own, for programs that want a file name.
 
-    Nothing is written to a disk. Use the names as arguments and pass the descriptors on::
+    Nothing is written to a disk. What fits into the pipe is put there at once, what does not is fed
+    by a thread. Use the names as arguments and pass the descriptors on::
 
         with piped(bundle) as ([name], descriptors):
             run(["talosctl", "--with-secrets", name], pass_fds=descriptors)
@@ -93,6 +95,9 @@ def piped(*contents: bytes) -> Iterator[tuple[list[str], list[int]]]:
         for content in contents:
             reader, writer = os.pipe()
             readers.append(reader)
+            if len(content) <= fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ):
+                _feed(writer, content)
+                continue
             thread = threading.Thread(target=_feed, args=(writer, content), daemon=True)
             thread.start()
             writers.append(thread)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -106,6 +107,7 @@ def fingerprint(environment: Environment) -> str:
     return hashlib.sha256(crt.encode()).hexdigest()[:16]
 
 
+@cache
 def _check_bundle(path: Path, bundle: bytes) -> None:
     try:
         document = yaml.safe_load(bundle)

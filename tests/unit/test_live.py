@@ -81,35 +81,45 @@ def node(dev: Environment, monkeypatch: pytest.MonkeyPatch) -> Node:
     return dev.first_control_plane
 
 
+OTHER_CA = failing(Failure.UNKNOWN_AUTHORITY)
+CERTIFICATE = failing(Failure.CERTIFICATE_REQUIRED)
+GONE = failing(Failure.UNREACHABLE)
+NEVER = failing(Failure.OTHER, "must not be asked")
+
+
 @pytest.mark.parametrize(
-    ("secure", "insecure", "state"),
+    ("bootstrapped", "secure", "insecure", "state"),
     [
-        (lambda _: b"config", None, State.RUNNING),
-        (failing(Failure.UNKNOWN_AUTHORITY), lambda _: [], State.MAINTENANCE),
-        (
-            failing(Failure.UNKNOWN_AUTHORITY),
-            failing(Failure.CERTIFICATE_REQUIRED),
-            State.FOREIGN,
-        ),
-        (failing(Failure.UNKNOWN_AUTHORITY), failing(Failure.UNREACHABLE), State.UNREACHABLE),
-        (failing(Failure.UNREACHABLE), None, State.UNREACHABLE),
+        (True, lambda _: b"config", NEVER, State.RUNNING),
+        (True, OTHER_CA, lambda _: [], State.MAINTENANCE),
+        (True, OTHER_CA, CERTIFICATE, State.FOREIGN),
+        (True, OTHER_CA, GONE, State.UNREACHABLE),
+        (True, GONE, NEVER, State.UNREACHABLE),
+        (False, lambda _: b"config", CERTIFICATE, State.RUNNING),
+        (False, NEVER, lambda _: [], State.MAINTENANCE),
+        (False, OTHER_CA, CERTIFICATE, State.FOREIGN),
+        (False, GONE, CERTIFICATE, State.UNREACHABLE),
+        (False, NEVER, GONE, State.UNREACHABLE),
     ],
 )
 def test_state_of_what_answers(
     dev: Environment,
     node: Node,
     monkeypatch: pytest.MonkeyPatch,
+    bootstrapped: bool,
     secure: Callable[[Any], Any],
-    insecure: Callable[[Any], Any] | None,
+    insecure: Callable[[Any], Any],
     state: State,
 ) -> None:
+    if bootstrapped:
+        dev.paths.bootstrapped.parent.mkdir(parents=True)
+        dev.paths.bootstrapped.touch()
     monkeypatch.setattr(talosctl.Node, "machine_config", secure)
-    never = failing(Failure.OTHER, "must not be asked")
-    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", insecure or never)
+    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", insecure)
     seen = live.observe(dev, node)
     assert seen.state is state
     assert seen.config == (b"config" if state is State.RUNNING else b"")
-    assert seen.detail == ("words" if state is State.UNREACHABLE else "")
+    assert seen.detail == ("words" if state in (State.UNREACHABLE, State.FOREIGN) else "")
 
 
 @pytest.mark.parametrize(
@@ -123,6 +133,7 @@ def test_state_of_what_answers(
 def test_node_that_cannot_be_judged_is_an_error(
     dev: Environment, node: Node, monkeypatch: pytest.MonkeyPatch, failure: Failure, hint: str
 ) -> None:
+    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", CERTIFICATE)
     monkeypatch.setattr(talosctl.Node, "machine_config", failing(failure))
     with pytest.raises(NodeError) as error:
         live.observe(dev, node)

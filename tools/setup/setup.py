@@ -533,6 +533,7 @@ def _make_environment(python: str, files: Mapping[str, str], have: Environment) 
         shutil.rmtree(VENV, ignore_errors=True)
         Step("uv venv", log).run([uv, "venv", "--python", python, str(VENV)])
     install = [uv, "pip", "install", "--python", str(BIN / "python"), "--require-hashes"]
+    install.append("--compile-bytecode")  # once, now, instead of at each start where it is off
     done = {**have.files, **files}
     needed = [name for name in files if name != LIBVIRT]
     say(f"installing Python packages ({' and '.join(needed)} in requirements/)")
