@@ -186,22 +186,23 @@ def _each(nodes: Iterable[Node], ask: Callable[[Node], _T]) -> list[_T]:
 def summary(environment: Environment) -> str:
     """What a run made and how to go on."""
     paths = environment.paths
+    rendered = any(paths.config(node).exists() for node in environment.nodes)
     made = [
-        (paths.talosconfig, "talosctl's access to the nodes"),
-        (paths.kubeconfig, "kubectl's access to the cluster"),
-        (paths.apply_script, "the same deployment without Snakemake"),
+        (f"{paths.root}/", "one machine config per node (secret, for you only)", rendered),
+        (paths.talosconfig, "talosctl's access to the nodes", paths.talosconfig.exists()),
+        (paths.kubeconfig, "kubectl's access to the cluster", paths.kubeconfig.exists()),
+        (paths.apply_script, "the same deployment without Snakemake", paths.apply_script.exists()),
     ]
     control_planes, workers = len(environment.control_planes), len(environment.workers)
     lines = [
         f"{environment.name}: {control_planes} control plane{'s' * (control_planes != 1)} and "
         f"{workers} worker{'s' * (workers != 1)}{_how_far(environment)}",
-        f"  {paths.root}/: one machine config per node (secret, for you only)",
-        *(f"  {path}: {what}" for path, what in made if path.exists()),
+        *(f"  {path}: {what}" for path, what, there in made if there),
     ]
     if environment.cluster.simulated:
         lines.append("  The nodes are simulated: real talosctl, no Talos and no Kubernetes behind.")
     if not paths.bootstrapped.exists():
-        lines.append(f"  Next: snakemake up --config env={environment.name} -j4")
+        lines.append(f"  Next: snakemake {'up ' * rendered}--config env={environment.name} -j4")
     return "\n".join(lines)
 
 

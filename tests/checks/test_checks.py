@@ -47,7 +47,8 @@ def test_linter_is_clean(command: tuple[str, ...]) -> None:
 
 def test_shell_scripts_are_clean() -> None:
     listed = subprocess.run(
-        ["git", "grep", "-lE", r"^#!.*\b(ba)?sh$"],
+        # Golden files have their own check, which knows what is awkward in them on purpose.
+        ["git", "grep", "-lE", r"^#!.*\b(ba)?sh$", "--", ":!tests/golden"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

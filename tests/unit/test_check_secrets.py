@@ -53,6 +53,12 @@ def test_finds_files_that_should_be_encrypted(tmp_path: Path, name: str, text: s
     assert any("is not encrypted" in finding for finding in check_secrets.findings(path))
 
 
+def test_rules_of_sops_pass(tmp_path: Path) -> None:
+    path = tmp_path / ".sops.yaml"
+    path.write_text("creation_rules:\n  - age: age1qqq\n")
+    assert list(check_secrets.findings(path)) == []
+
+
 def test_encrypted_file_passes(tmp_path: Path) -> None:
     path = tmp_path / "x.sops.yaml"
     path.write_text("a: ENC[AES256_GCM,data:x]\nsops:\n  mac: ENC[x]\n")
