@@ -9,8 +9,8 @@ SNAKEMAKE := .venv/bin/snakemake
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
-setup: ## the Python environment .venv and the pinned tools in it
-	@$(SETUP)
+setup: ## the Python environment .venv and the pinned tools in it (WITH=lab: for real nodes, too)
+	@$(SETUP) $(if $(WITH),--with $(WITH))
 
 demo: ## set-up, then simulated nodes from encrypted secrets to a bootstrapped cluster
 	@$(SETUP) --with demo

@@ -14,6 +14,7 @@ min_version("9.27")
 include: "rules/common.smk"
 include: "rules/secrets.smk"
 include: "rules/simulator.smk"
+include: "rules/lab.smk"
 include: "rules/render.smk"
 include: "rules/validate.smk"
 include: "rules/deploy.smk"

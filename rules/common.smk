@@ -13,6 +13,7 @@ from scripts import (
     deploy,
     housekeeping,
     jobs,
+    lab,
     progress,
     render,
     secrets,
@@ -72,17 +73,22 @@ def node_of(wildcards):
 def bundle_of(wildcards):
     """The bundle as an input; where there is none, the way to one instead of 'missing input'."""
     environment = environment_of(wildcards)
-    if environment.cluster.simulated:
+    if environment.cluster.throwaway:
         return secrets.throwaway_marker(environment)
     if not environment.bundle.exists():
         jobs.give_up(secrets.missing_bundle(environment))
     return environment.bundle
 
 
-def simulator_of(wildcards):
-    """What must run before nodes can be reached: nothing, unless they are simulated."""
-    simulated = environment_of(wildcards).cluster.simulated
-    return simulator.ready_file(environment_of(wildcards)) if simulated else []
+def machines_of(wildcards):
+    """What must run before nodes can be reached: nothing, where they are real machines."""
+    return machine_files(environment_of(wildcards))
+
+
+def machine_files(environment):
+    if environment.cluster.simulated:
+        return [simulator.ready_file(environment)]
+    return [lab.ready_file(environment)] if environment.cluster.lab else []
 
 
 def patches_of(wildcards):
@@ -129,10 +135,7 @@ def validated_files(environment):
 
 def applied_files(environment):
     markers = [environment.paths.applied(node) for node in environment.nodes]
-    simulated = (
-        [simulator.ready_file(environment)] if environment.cluster.simulated else []
-    )
-    return [*validated_files(environment), *simulated, *markers]
+    return [*validated_files(environment), *machine_files(environment), *markers]
 
 
 def bootstrapped_files(environment):

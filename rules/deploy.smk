@@ -7,7 +7,7 @@ rule apply_controlplane:
         config="rendered_configs/{env}/controlplane-{node}.yaml",
         validated="rendered_configs/{env}/state/controlplane-{node}.validated",
         talosconfig=ancient("rendered_configs/{env}/talosconfig"),
-        simulator=ancient(simulator_of),
+        machines=ancient(machines_of),
     output:
         "rendered_configs/{env}/state/controlplane-{node}.applied",
     log:
@@ -31,7 +31,7 @@ rule apply_worker:
         config="rendered_configs/{env}/worker-{node}.yaml",
         validated="rendered_configs/{env}/state/worker-{node}.validated",
         talosconfig=ancient("rendered_configs/{env}/talosconfig"),
-        simulator=ancient(simulator_of),
+        machines=ancient(machines_of),
         # A worker has its certificate from a control plane; where the endpoint is a VIP it may
         # find one only once etcd runs, so bootstrap must never wait behind workers.
         control_planes=control_planes_applied,

@@ -1,5 +1,5 @@
 # Age key and encrypted secrets bundle. Only the targets below make any, and they write over
-# nothing; environments of simulated nodes have throw-away ones, in ignored files.
+# nothing; those on this machine alone have throw-away ones, in ignored files.
 
 
 rule secrets:
@@ -22,7 +22,7 @@ rule separate_secrets:
 # runs the job again.
 rule throwaway_secrets:
     output:
-        ".simulator/{env}/secrets",
+        "secrets/.{env}.made",
     log:
         "logs/{env}/throwaway_secrets.log",
     params:

@@ -153,6 +153,7 @@ def show_nodes(environment: Environment) -> None:
 
 def _title(environment: Environment) -> str:
     simulated = ", simulated nodes" if environment.cluster.simulated else ""
+    simulated = ", real Talos nodes in QEMU" if environment.cluster.lab else simulated
     state = "bootstrapped" if environment.paths.bootstrapped.exists() else "not bootstrapped"
     cluster = environment.cluster
     return f"{environment.name}: cluster {cluster.name} at {cluster.endpoint}, {state}{simulated}"

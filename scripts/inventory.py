@@ -154,6 +154,7 @@ def _cluster(facts: Mapping[str, str], path: Path) -> Cluster:
             facts, path, "KUBERNETES_VERSION", r"v?\d+\.\d+\.\d+[-.\w]*"
         ).removeprefix("v"),
         simulated=_one_of(facts, path, "SIMULATED", ("true", "false"), "false") == "true",
+        lab=_one_of(facts, path, "LAB", ("true", "false"), "false") == "true",
     )
 
 
@@ -232,15 +233,16 @@ def _number(facts: Mapping[str, str], path: Path, name: str, default: float) -> 
 def _bundle(name: str, cluster: Cluster) -> tuple[Path, tuple[str, ...]]:
     """The bundle that serves an environment, and which others it serves."""
     own = secrets.own_bundle(name)
-    if cluster.simulated or own.exists() or not secrets.SHARED_BUNDLE.exists():
+    if cluster.throwaway or own.exists() or not secrets.SHARED_BUNDLE.exists():
         return own, ()
     others = (other for other in environment_names() if other != name)
     return secrets.SHARED_BUNDLE, tuple(o for o in others if not _has_own_bundle(o))
 
 
 def _has_own_bundle(name: str) -> bool:
-    simulated = envfile.read(ENVIRONMENTS / name / "cluster.env").get("SIMULATED") == "true"
-    return simulated or secrets.own_bundle(name).exists()
+    facts = envfile.read(ENVIRONMENTS / name / "cluster.env")
+    throwaway = "true" in (facts.get("SIMULATED"), facts.get("LAB"))
+    return throwaway or secrets.own_bundle(name).exists()
 
 
 def _nodes(directory: Path, facts: Mapping[str, str], cluster: Cluster) -> Iterable[Node]:
@@ -376,8 +378,10 @@ def _check(environment: Environment) -> None:
     _check_unique(environment, "address", lambda node: node.address)
     _check_unique(environment, "NODE_MAC", lambda node: node.mac)
     _check_unique(environment, "host name", lambda node: node.hostname)
-    if environment.cluster.simulated:
+    if environment.cluster.throwaway:
         _check_loopback(environment)
+    if environment.cluster.lab:
+        _check_lab(environment)
 
 
 def _check_unique(environment: Environment, what: str, value: Callable[[Node], str]) -> None:
@@ -393,12 +397,33 @@ def _check_unique(environment: Environment, what: str, value: Callable[[Node], s
 
 
 def _check_loopback(environment: Environment) -> None:
-    """Simulated nodes get secrets that are made on the fly, so they must not be real machines."""
+    """Secrets that are made on the fly must not get to machines other than this one."""
+    kind = "LAB" if environment.cluster.lab else "SIMULATED"
     for node in environment.nodes:
         for address in (node.address, node.maintenance_address):
             if not ipaddress.ip_address(address).is_loopback:
                 raise InventoryError(
                     f"{node.env_file}: {address} is no loopback address, but "
-                    f"{environment.env_file} says SIMULATED=true",
-                    hint="Simulated nodes live on 127.x.y.z; for real machines remove SIMULATED.",
+                    f"{environment.env_file} says {kind}=true",
+                    hint=f"Such nodes are reached at 127.x.y.z; for other machines remove {kind}.",
                 )
+
+
+def _check_lab(environment: Environment) -> None:
+    """QEMU is told each node's MAC and its address in the lab's own network."""
+    for node in environment.nodes:
+        try:
+            interface = ipaddress.IPv4Interface(node.facts.get("LAB_ADDRESS", ""))
+        except ValueError:
+            interface = None
+        if interface is None or interface.network.prefixlen == 32:
+            raise InventoryError(
+                f"{node.env_file}: a node of a lab needs LAB_ADDRESS",
+                hint="Its address in the network of the lab's nodes, e.g. "
+                "LAB_ADDRESS=10.5.0.11/24.",
+            )
+        if not node.mac:
+            raise InventoryError(
+                f"{node.env_file}: a node of a lab needs NODE_MAC",
+                hint="Any that no other node has, e.g. NODE_MAC=52:54:00:05:00:11.",
+            )

@@ -59,6 +59,7 @@ class Cluster:
     :ivar talos_contract: the version whose defaults generated configs keep, e.g. ``v1.13``.
     :ivar kubernetes_version: without a leading v, e.g. ``1.36.0``.
     :ivar simulated: its nodes are simulated ones on loopback addresses.
+    :ivar lab: its nodes are real ones in QEMU, reached by loopback addresses.
     """
 
     name: str
@@ -67,6 +68,12 @@ class Cluster:
     talos_contract: str
     kubernetes_version: str
     simulated: bool = False
+    lab: bool = False
+
+    @property
+    def throwaway(self) -> bool:
+        """Whether it lives on this machine only, so that its secrets may be made on the fly."""
+        return self.simulated or self.lab
 
     @property
     def contract(self) -> tuple[int, int]:

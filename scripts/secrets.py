@@ -52,8 +52,8 @@ def own_bundle(environment: str) -> Path:
 
 
 def key_file(environment: Environment) -> Path | None:
-    """The age key of an environment of simulated nodes; None for all others, which use sops's."""
-    return DIRECTORY / f"{environment.name}.agekey" if environment.cluster.simulated else None
+    """The age key of nodes on this machine alone; None for all others, which use sops's."""
+    return DIRECTORY / f"{environment.name}.agekey" if environment.cluster.throwaway else None
 
 
 def missing_bundle(environment: Environment) -> SecretsError:
@@ -152,7 +152,7 @@ def create(environment: Environment, *, shared: bool = False) -> Created:
     :raises SecretsError: when a cluster was deployed with a bundle that is gone, when .sops.yaml
         names recipients but none of your keys is there, or sops or age refuse.
     """
-    if environment.cluster.simulated:
+    if environment.cluster.throwaway:
         new = create_throwaway(environment)
         return Created(environment.bundle, new, key_file(environment) if new else None)
     bundle = SHARED_BUNDLE if shared else own_bundle(environment.name)
@@ -254,21 +254,21 @@ def _rules(recipient: str) -> str:
 
 
 def create_throwaway(environment: Environment) -> bool:
-    """Make key and bundle for simulated nodes, in files that Git ignores; never over others.
+    """Make key and bundle for nodes on this machine, in files that Git ignores; never over others.
 
     :returns: whether they were made now.
     :raises SecretsError: when only one of the two is there, which is a mistake to look at.
     """
     key = key_file(environment)
     if key is None:
-        raise SecretsError(f"{environment.name}: is no environment of simulated nodes")
+        raise SecretsError(f"{environment.name}: is no environment on this machine alone")
     bundle = environment.bundle
     if bundle.exists():
         if not key.exists():
             raise SecretsError(
                 f"{bundle} is there, but its key {key} is not",
                 hint=f"Bring the key back, or remove {bundle} to have both made anew "
-                "(the simulated nodes then have to be started afresh).",
+                "(the nodes then have to be started afresh).",
             )
         return False
     if not key.exists():
@@ -292,7 +292,7 @@ def make(environment: Environment, which: str) -> None:
         lines.append(f"  made the age key {created.new_key}")
     if created.new_rules:
         lines.append(f"  made {RULES}, which says who can decrypt")
-    if not environment.cluster.simulated:
+    if not environment.cluster.throwaway:
         key = created.new_key or "your age key"
         lines += [
             f"  Back up {key} now, away from this machine and not in Git: without it nobody can "
@@ -322,8 +322,8 @@ def separate(environment: Environment) -> None:
 
 
 def throwaway_marker(environment: Environment) -> Path:
-    """The marker that the secrets of an environment of simulated nodes were made."""
-    return Path(".simulator") / environment.name / "secrets"
+    """The marker that the secrets of an environment on this machine alone were made."""
+    return DIRECTORY / f".{environment.name}.made"
 
 
 def throwaway_lost(environment: Environment) -> bool:

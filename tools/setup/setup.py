@@ -80,6 +80,19 @@ TALOSCTL = Tool(
     exact=True,
 )
 SIMULATOR = Tool("simulator", ("talos-simulator",), 2)
+# What runs in the lab's real Talos nodes, and not here.
+MACHINED = Tool("talos-node/machined", ("machined",), 3, "github.com/siderolabs/talos")
+GUEST_TOOLS = (
+    MACHINED,
+    Tool(
+        "talos-node/containerd",
+        ("containerd", "containerd-shim-runc-v2"),
+        2,
+        "github.com/containerd/containerd/v2",
+    ),
+    Tool("talos-node/etcd", ("server",), 1, "go.etcd.io/etcd/server/v3"),
+)
+GUEST_FILES = ("vmlinuz", "initramfs", "image.squashfs", "images")
 
 
 # --- decisions: what is needed, from what was found -----------------------------------------------
@@ -591,20 +604,62 @@ def _install_go(home: Path, lock: Path) -> None:
 
 def ensure_tool(tool: Tool) -> None:
     """Put a tool's programs into .venv/bin: from PATH when the version fits, else built."""
+    home, pinned = _home(tool)
+    programs = {program: home / program for program in tool.programs}
+    if not all(path.exists() for path in programs.values()):
+        installed = _installed(tool, pinned) if pinned else None
+        if installed is None:
+            ensure_built(tool)
+        programs = installed or programs
+    _link(programs)
+
+
+def _home(tool: Tool) -> tuple[Path, str]:
+    """Where in the cache a tool is built, and the version that is pinned."""
     source = ROOT / "tools" / tool.directory
     go_mod = (source / "go.mod").read_text()
     pinned = pinned_version(go_mod, tool.module) if tool.module else ""
     paths = [path for path in source.rglob("*") if is_source(path.name)]
     sources = {str(path.relative_to(source)): path.read_bytes() for path in paths}
     home = cache_directory(os.environ) / "tools" / tool.directory
-    home /= build_name(pinned or "own", sources)
-    programs = {program: home / program for program in tool.programs}
-    if not all(path.exists() for path in programs.values()):
-        installed = _installed(tool, pinned) if pinned else None
-        if installed is None:
-            make_once(home, tool.programs, lambda temporary: _build(tool, source, home, temporary))
-        programs = installed or programs
-    _link(programs)
+    return home / build_name(pinned or "own", sources), pinned
+
+
+def ensure_built(tool: Tool) -> Path:
+    """Build a tool into the cache; returns the directory of its programs."""
+    home, _ = _home(tool)
+    source = ROOT / "tools" / tool.directory
+    make_once(home, tool.programs, lambda temporary: _build(tool, source, home, temporary))
+    return home
+
+
+def ensure_guest() -> None:
+    """What real Talos nodes boot from, as .venv/share/talos-node."""
+    needed = {"qemu-system-x86_64": "qemu-system-x86", "mksquashfs": "squashfs-tools"}
+    missing = [package for program, package in needed.items() if which(program) is None]
+    if missing:
+        apt_install(missing, "for real Talos nodes in QEMU")
+    builder = ROOT / "tools/talos-node"
+    parts = [builder / name for name in ("guest.py", "init", "start")]
+    homes = [ensure_built(tool) for tool in GUEST_TOOLS]
+    _, version = _home(MACHINED)
+    name = digest([*(path.read_bytes() for path in parts), *(bytes(home) for home in homes)])
+    home = cache_directory(os.environ) / "guests" / f"{version}-{name}"
+    make_once(home, GUEST_FILES, lambda temporary: _make_guest(builder, homes, version, temporary))
+    link = VENV / "share/talos-node"
+    link.parent.mkdir(exist_ok=True)
+    if not link.is_symlink() or link.readlink() != home:
+        link.unlink(missing_ok=True)
+        link.symlink_to(home)
+        say(f".venv/share/talos-node is {home}")
+
+
+def _make_guest(builder: Path, homes: Sequence[Path], version: str, target: Path) -> None:
+    log = log_file(f"talos-node-{version}")
+    say(f"making what real Talos nodes boot from; log: {log}")
+    programs = [part for home in homes for part in ("--programs", str(home))]
+    command = [str(BIN / "python"), str(builder / "guest.py"), str(target), *programs]
+    Step("talos-node", log, "about 20 s").run([*command, "--version", version])
 
 
 def _installed(tool: Tool, pinned: str) -> dict[str, Path] | None:
@@ -660,6 +715,8 @@ def set_up(wanted: Sequence[str]) -> None:
         ensure_environment(wanted)
         for tool in wanted_tools(wanted):
             ensure_tool(tool)
+        if {"lab", "test"} & set(wanted):
+            ensure_guest()
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
@@ -673,9 +730,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--with",
         dest="wanted",
         action="append",
-        choices=["demo", "test"],
+        choices=["demo", "lab", "test"],
         default=[],
-        help="also what the demo or the tests need",
+        help="also what the demo, a lab of real Talos nodes or the tests need",
     )
     parser.add_argument("--lock", action="store_true", help="only write requirements/*.txt")
     parser.add_argument("--upgrade", action="store_true", help="with --lock: newest versions")

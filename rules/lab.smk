@@ -1,0 +1,21 @@
+# A lab: real Talos nodes in QEMU on this machine, for the demo and the tests.
+
+
+rule start_lab:
+    output:
+        ".lab/{env}/ready",
+    log:
+        "logs/{env}/start_lab.log",
+    params:
+        nodes=lambda wildcards: lab.nodes_digest(environment_of(wildcards)),
+        left_behind=lambda wildcards: lab.left_behind(environment_of(wildcards)),
+    run:
+        jobs.run(log, lab.start, environment_of(wildcards))
+
+
+rule lab_stop:
+    log:
+        f"logs/{SETTINGS.env}/lab_stop.log",
+    run:
+        for environment in ENVIRONMENTS.values():
+            jobs.run(log, lab.stop, environment)
