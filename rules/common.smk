@@ -9,6 +9,7 @@ if (_code := str(Path(workflow.basedir))) not in sys.path:
 
 from scripts import (
     apply_script,
+    cilium,
     code,
     deploy,
     housekeeping,
@@ -87,6 +88,17 @@ def simulator_of(wildcards):
 
 def patches_of(wildcards):
     return node_of(wildcards).patches
+
+
+def cilium_of(wildcards):
+    """The layer that carries Cilium, for control planes where the workflow installs it."""
+    environment = environment_of(wildcards)
+    carries = environment.cilium and wildcards.role == "controlplane"
+    return environment.paths.cilium if carries else []
+
+
+def cilium_files_of(wildcards):
+    return jobs.parsed(cilium.files_of, environment_of(wildcards))
 
 
 def env_files_of(wildcards):

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from jsonmerge import Merger
 
-from scripts import envfile, secrets
+from scripts import cilium_facts, envfile, secrets
 from scripts.errors import ConfigError, InventoryError
 from scripts.model import Cluster, Environment, Goal, Node, Role, Settings
 from scripts.patches import parse, static_address
@@ -93,7 +93,15 @@ def load(
     nodes = tuple(_nodes(directory, facts, cluster))
     bundle, shared_with = _bundle(name, cluster)
     environment = Environment(
-        name, directory, cluster, _settings(facts, env_file, goal), nodes, bundle, shared_with
+        name,
+        directory,
+        cluster,
+        _settings(facts, env_file, goal),
+        nodes,
+        bundle,
+        shared_with,
+        cilium=cilium_facts.read(facts, env_file),
+        facts=facts,
     )
     _check(environment)
     return environment

@@ -50,6 +50,32 @@ class Settings:
     apply_retries: int
 
 
+class CniInstall(StrEnum):
+    """How the network comes up: the fact ``CNI_INSTALL``."""
+
+    JOB = "job"
+    HELM = "helm"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Cilium:
+    """How Cilium gets into the machine configs of an environment's control planes.
+
+    :ivar install: by a Job that installs it, or by its rendered chart; never ``NONE``.
+    :ivar version: of Cilium, which is its chart's as well, without a leading v.
+    :ivar cli_image: the image of cilium-cli that the Job runs.
+    :ivar chart: an OCI reference, a repository's URL, or a local archive or directory.
+    :ivar chart_sha256: of the chart's archive, in hex; "" for a directory.
+    """
+
+    install: CniInstall
+    version: str
+    cli_image: str
+    chart: str
+    chart_sha256: str
+
+
 @dataclass(frozen=True)
 class Cluster:
     """What cluster.env says about the cluster as a whole.
@@ -123,6 +149,8 @@ class Environment:
 
     :ivar bundle: the SOPS-encrypted Talos secrets bundle that serves it; it need not exist yet.
     :ivar shares_bundle_with: other environments that the same bundle serves.
+    :ivar cilium: how Cilium is installed; None where the workflow does not install it.
+    :ivar facts: what ``${NAME}`` may name in files that are not one node's.
     """
 
     name: str
@@ -132,6 +160,8 @@ class Environment:
     nodes: tuple[Node, ...]
     bundle: Path
     shares_bundle_with: tuple[str, ...] = ()
+    cilium: Cilium | None = None
+    facts: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def env_file(self) -> Path:
@@ -196,6 +226,11 @@ class Paths:
     @property
     def bootstrapped(self) -> Path:
         return self.state / "bootstrapped"
+
+    @property
+    def cilium(self) -> Path:
+        """The generated layer of control planes that carries Cilium."""
+        return self.state / "cilium.yaml"
 
     def config(self, node: Node) -> Path:
         return self.root / f"{node.config_name}.yaml"

@@ -53,6 +53,8 @@ class Tool:
     :ivar module: whose version ``go.mod`` pins; empty for our own source.
     :ivar version_command: how it tells its version.
     :ivar exact: only the pinned version will do, because its output must be the same everywhere.
+    :ivar version_variable: the variable in its code that its makers set to the version when they
+        build it; empty where Go's own record of the version is told.
     """
 
     directory: str
@@ -61,6 +63,13 @@ class Tool:
     module: str = ""
     version_command: tuple[str, ...] = ()
     exact: bool = False
+    version_variable: str = ""
+
+    def build_flags(self, version: str) -> tuple[str, ...]:
+        """What Go is told when it builds this version."""
+        if not self.version_variable:
+            return BUILD_FLAGS
+        return (*BUILD_FLAGS[:-1], f"{BUILD_FLAGS[-1]} -X {self.version_variable}=v{version}")
 
 
 AGE = Tool("age", ("age", "age-keygen"), 1, "filippo.io/age", ("--version",))
@@ -78,6 +87,15 @@ TALOSCTL = Tool(
     module="github.com/siderolabs/talos",
     version_command=("version", "--client", "--short"),
     exact=True,
+)
+HELM = Tool(
+    directory="helm",
+    programs=("helm",),
+    minutes=5,
+    module="helm.sh/helm/v4",
+    version_command=("version", "--template", "{{.Version}}"),
+    exact=True,
+    version_variable="helm.sh/helm/v4/internal/version.version",
 )
 SIMULATOR = Tool("simulator", ("talos-simulator",), 2)
 
@@ -134,16 +152,26 @@ def is_source(name: str) -> bool:
     return name in ("go.mod", "go.sum") or (name.endswith(".go") and not name.endswith("_test.go"))
 
 
-def build_name(version: str, sources: Mapping[str, bytes]) -> str:
+def build_name(version: str, sources: Mapping[str, bytes], flags: Sequence[str]) -> str:
     """The name of a build: the same source, built in the same way, has the same name."""
     named = [part for name in sorted(sources) for part in (name.encode(), sources[name])]
-    return f"{version}-{digest([*named, ' '.join(BUILD_FLAGS).encode()])}"
+    return f"{version}-{digest([*named, ' '.join(flags).encode()])}"
 
 
-def wanted_tools(wanted: Iterable[str]) -> list[Tool]:
-    """Which tools are needed; simulated nodes only for the demo and the tests."""
+def wanted_tools(wanted: Iterable[str], *, helm: bool) -> list[Tool]:
+    """Which tools are needed; simulated nodes only for the demo and the tests.
+
+    :param helm: whether an environment needs it.
+    """
     simulated = {"demo", "test"} & set(wanted)
-    return [AGE, SOPS, TALOSCTL] + ([SIMULATOR] if simulated else [])
+    tools = [AGE, SOPS, TALOSCTL] + ([SIMULATOR] if simulated else [])
+    return tools + ([HELM] if helm or "test" in wanted else [])
+
+
+def uses_helm(texts: Iterable[str]) -> bool:
+    """Whether one of these files, cluster.env or config.yaml, sets ``CNI_INSTALL`` to helm."""
+    line = re.compile(r"""^\s*(export\s+)?CNI_INSTALL\s*[=:]\s*["']?helm\b""", re.MULTILINE)
+    return any(line.search(text) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -597,12 +625,15 @@ def ensure_tool(tool: Tool) -> None:
     paths = [path for path in source.rglob("*") if is_source(path.name)]
     sources = {str(path.relative_to(source)): path.read_bytes() for path in paths}
     home = cache_directory(os.environ) / "tools" / tool.directory
-    home /= build_name(pinned or "own", sources)
+    home /= build_name(pinned or "own", sources, tool.build_flags(pinned))
     programs = {program: home / program for program in tool.programs}
     if not all(path.exists() for path in programs.values()):
         installed = _installed(tool, pinned) if pinned else None
         if installed is None:
-            make_once(home, tool.programs, lambda temporary: _build(tool, source, home, temporary))
+            flags = tool.build_flags(pinned)
+            make_once(
+                home, tool.programs, lambda temporary: _build(tool, source, home, temporary, flags)
+            )
         programs = installed or programs
     _link(programs)
 
@@ -635,17 +666,17 @@ def _link(programs: Mapping[str, Path]) -> None:
         say(f".venv/bin/{program} is {target}")
 
 
-def _build(tool: Tool, source: Path, home: Path, target: Path) -> None:
+def _build(tool: Tool, source: Path, home: Path, target: Path, flags: Sequence[str]) -> None:
     go, env = ensure_go(oldest_go((source / "go.mod").read_text()))
     names = ", ".join(tool.programs)
     log = log_file(f"{tool.directory}-{home.name}")
     expected = f"about {tool.minutes * 60:.0f} s"
     say(f"building {names} ({expected} at first, on two cores); log: {log}")
     if tool.module:
-        command = [go, "install", *BUILD_FLAGS, "tool"]
+        command = [go, "install", *flags, "tool"]
         env["GOBIN"] = str(target)
     else:
-        command = [go, "build", *BUILD_FLAGS, "-o", str(target / tool.programs[0]), "."]
+        command = [go, "build", *flags, "-o", str(target / tool.programs[0]), "."]
     Step(names, log, expected).run(command, env, source)
 
 
@@ -658,7 +689,9 @@ def set_up(wanted: Sequence[str]) -> None:
         if "test" in wanted:
             ensure_test_packages()
         ensure_environment(wanted)
-        for tool in wanted_tools(wanted):
+        places = [ROOT / "config/config.yaml", *ROOT.glob("patches/envs/*/cluster.env")]
+        helm = uses_helm(path.read_text(errors="replace") for path in places if path.is_file())
+        for tool in wanted_tools(wanted, helm=helm):
             ensure_tool(tool)
 
 
