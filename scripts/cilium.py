@@ -238,7 +238,7 @@ def _installer(environment: Environment, cilium: Cilium, values: Mapping[str, An
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": metadata,
-            "data": {"values.yaml": text},
+            "data": {"version": cilium.version, "values.yaml": text},
         },
         {
             "apiVersion": "batch/v1",
@@ -257,8 +257,11 @@ def _installer_pod(cilium: Cilium) -> dict[str, Any]:
     """A pod that runs before there is a network: on a control plane, in the host's own."""
     control_plane = "node-role.kubernetes.io/control-plane"
     term = {"matchExpressions": [{"key": control_plane, "operator": "Exists"}]}
-    command = ["cilium", "install", "--version", cilium.version, "--namespace", helm.NAMESPACE]
-    api = [
+    command = ["cilium", "install", "--version", "$(CILIUM_VERSION)", "--namespace", helm.NAMESPACE]
+    version = {"name": _INSTALLER, "key": "version"}
+    env = [
+        # Not in the command: a Job's template cannot be changed, which would stop upgrade-k8s.
+        {"name": "CILIUM_VERSION", "valueFrom": {"configMapKeyRef": version}},
         # The API server of the control plane that the pod runs on; no Service leads there yet.
         {
             "name": "KUBERNETES_SERVICE_HOST",
@@ -281,7 +284,7 @@ def _installer_pod(cilium: Cilium) -> dict[str, Any]:
                 "name": _INSTALLER,
                 "image": cilium.cli_image,
                 "command": [*command, "--values", "/values/values.yaml"],
-                "env": api,
+                "env": env,
                 "volumeMounts": [{"name": "values", "mountPath": "/values", "readOnly": True}],
             }
         ],

@@ -198,6 +198,23 @@ def _contents(manifest: Manifest) -> Iterator[tuple[Object, str]]:
             yield _object(manifest, number, document), repr(document)
 
 
+def changed(documents: Iterable[object], others: Iterable[object]) -> list[str]:
+    """The names of the inline manifests in which two machine configs differ, sorted.
+
+    :param documents: the YAML documents of a config.
+    """
+    one, other = _inlined(documents), _inlined(others)
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def _inlined(documents: Iterable[object]) -> dict[str, str]:
+    return {
+        str(lookup(entry, "name")): str(lookup(entry, "contents")).strip()
+        for document in documents
+        for entry in lookup(document, "cluster", "inlineManifests") or ()
+    }
+
+
 def holds_private_key(contents: str) -> bool:
     """Whether there is a private key in PEM form in it, plain or in base64."""
     return _KEY in contents or any(
