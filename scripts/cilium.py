@@ -299,7 +299,15 @@ def _rendered_chart(
     chart = helm.chart_path(cilium.chart, cilium.version, cilium.chart_sha256)
     version = environment.cluster.kubernetes_version
     source = f"{cilium.chart} (CNI_INSTALL=helm in {environment.env_file})"
-    one, again = (Manifest(_NAME, helm.template(chart, values, version), source) for _ in range(2))
+    try:
+        renders = [helm.template(chart, values, version) for _ in range(2)]
+    except PatchError as error:
+        read = " and ".join(str(path) for path in _values_files(environment))
+        raise PatchError(
+            f"{environment.name}: {error.message}",
+            hint=f"The values are from {read}, later ones win.",
+        ) from None
+    one, again = (Manifest(_NAME, text, source) for text in renders)
     if one != again:
         differing = ", ".join(manifests.differences(one, again)) or "in comments"
         raise PatchError(

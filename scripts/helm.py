@@ -61,7 +61,7 @@ def template(chart: Path, values: Mapping[str, Any], kubernetes_version: str) ->
         timeout=_LOCAL_TIMEOUT,
     )
     if not result.ok:
-        raise PatchError(f"helm template refuses the chart or its values:\n{_message(result)}")
+        raise PatchError(f"helm template refuses {chart} or its values:\n{_message(result)}")
     return result.stdout.decode()
 
 
@@ -139,7 +139,8 @@ def _run(*arguments: str, timeout: float, stdin: bytes = b"") -> Result:
 
 def _message(result: Result) -> str:
     lines = result.stderr.strip().splitlines()
-    return "\n".join(line for line in lines if line.strip() and not line.startswith("Use --debug"))
+    shown = [line for line in lines if line.strip() and not line.startswith("Use --debug")]
+    return "\n".join(shown).removeprefix("Error: ")
 
 
 class _Values(yaml.SafeLoader):
