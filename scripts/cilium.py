@@ -255,8 +255,6 @@ def _installer(environment: Environment, cilium: Cilium, values: Mapping[str, An
 
 def _installer_pod(cilium: Cilium) -> dict[str, Any]:
     """A pod that runs before there is a network: on a control plane, in the host's own."""
-    control_plane = "node-role.kubernetes.io/control-plane"
-    term = {"matchExpressions": [{"key": control_plane, "operator": "Exists"}]}
     command = ["cilium", "install", "--version", "$(CILIUM_VERSION)", "--namespace", helm.NAMESPACE]
     version = {"name": _INSTALLER, "key": "version"}
     env = [
@@ -274,11 +272,7 @@ def _installer_pod(cilium: Cilium) -> dict[str, Any]:
         "restartPolicy": "OnFailure",
         "hostNetwork": True,
         "tolerations": [{"operator": "Exists"}],
-        "affinity": {
-            "nodeAffinity": {
-                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}
-            }
-        },
+        "nodeSelector": {"node-role.kubernetes.io/control-plane": ""},
         "containers": [
             {
                 "name": _INSTALLER,
