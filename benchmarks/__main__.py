@@ -126,8 +126,8 @@ def _shell_loop(project: Project) -> Path:
             )
         )
         lines += [
-            "sops exec-file secrets/bench.yaml 'talosctl gen config talos-bench "
-            "https://10.99.0.10:6443 --with-secrets {} --talos-version v1.13 "
+            "sops exec-file secrets/bench.yaml 'talosctl gen config talos-test "
+            "https://10.9.0.10:6443 --with-secrets {} --talos-version v1.13 "
             "--kubernetes-version 1.36.0 --install-image ghcr.io/siderolabs/installer:v1.13.0 "
             f"--with-docs=false --with-examples=false -t {role} {patches} -o -' "
             f"> loop/{role}-{name}.yaml",

@@ -6,16 +6,7 @@ import subprocess
 from pathlib import Path
 
 from scripts import age
-from tests.project import BIN, Project, encrypted
-
-CLUSTER_ENV = """\
-CLUSTER_NAME=talos-bench
-CLUSTER_ENDPOINT=https://10.99.0.10:6443
-TALOS_VERSION=v1.13.0
-KUBERNETES_VERSION=1.36.0
-TALOS_CONTRACT=v1.13
-CNI_INSTALL=none
-"""
+from tests.project import BIN, CLUSTER_ENV, Project, encrypted
 
 _SHARED = """\
 machine:
@@ -44,8 +35,8 @@ machine:
         addresses: [${NODE_IP}/16]
         routes:
           - network: 0.0.0.0/0
-            gateway: 10.99.0.1
-    nameservers: [10.99.0.1]
+            gateway: 10.9.0.1
+    nameservers: [10.9.0.1]
 """
 
 
@@ -55,14 +46,14 @@ def real_machines(root: Path, count: int) -> Project:
     Each node has three layers of patches, and the bundle is encrypted for a key in the project.
     """
     project = _project(root)
-    project.environment("bench", cluster_env=CLUSTER_ENV)
+    project.environment("bench")
     project.write("patches/common.yaml", _SHARED)
     for number in range(count):
         role = "control_planes" if number < 3 else "workers"
         high, low = divmod(number, 250)
         mac = f"NODE_MAC=52:54:00:99:{high:02x}:{low:02x}\n"
         name = f"node_{number:04}"
-        project.node("bench", role, name, f"10.99.{high + 1}.{low + 1}", mac)
+        project.node("bench", role, name, f"10.9.{high + 1}.{low + 1}", mac)
         project.patch("bench", role, name, _OWN)
     key = age.new_key()
     (project.root / "home/.config/sops/age").mkdir(parents=True)
@@ -84,9 +75,8 @@ def simulated_nodes(root: Path, count: int, network: str) -> Project:
     :param network: the first three numbers of their loopback addresses.
     """
     project = _project(root)
-    endpoint = "https://10.99.0.10:6443"
-    facts = CLUSTER_ENV.replace(endpoint, f"https://{network}.1:6443") + "SIMULATED=true\n"
-    project.environment("bench", cluster_env=facts)
+    cluster_env = CLUSTER_ENV.replace("10.9.0.10", f"{network}.1")
+    project.environment("bench", "SIMULATED=true\n", cluster_env)
     for number in range(count):
         role = "control_planes" if number < 3 else "workers"
         mac = f"NODE_MAC=52:54:00:99:00:{number:02x}\n"
