@@ -233,6 +233,25 @@ def test_config_that_is_too_large_names_the_biggest_parts(dev: Project) -> None:
     assert "inline manifest cilium (" in biggest[2]
 
 
+@pytest.mark.parametrize("file", [OWN, f"{SHARED}/a.yaml"])
+def test_private_key_is_refused_and_not_shown(dev: Project, file: str) -> None:
+    key = "-----BEGIN " + "PRIVATE KEY-----\nhunter2\n"
+    text = yaml.safe_dump({"hubble": {"tls": {"server": {"key": key}}}})
+    dev.write(file, text if file == OWN else config_map("a") + "data:\n  " + text)
+    with pytest.raises(PatchError) as error:
+        cilium.write_layer(inventory.load("dev"))
+    assert "there is a private key in the manifest 'cilium" in error.value.message
+    assert "hunter2" not in str(error.value)
+    assert not (dev.root / "rendered_configs").exists()
+
+
+def test_encrypted_manifest_is_not_taken(dev: Project) -> None:
+    dev.write(f"{SHARED}/a.sops.yaml", "a: ENC[x]\n")
+    with pytest.raises(PatchError, match=r"manifests/a\.sops\.yaml: is not read") as error:
+        cilium.files_of(inventory.load("dev"))
+    assert "are not decrypted" in error.value.hint
+
+
 def test_layer_is_the_same_each_time_and_for_its_owner_only(dev: Project) -> None:
     environment = inventory.load("dev")
     cilium.write_layer(environment)
