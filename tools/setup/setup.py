@@ -414,12 +414,86 @@ def _apt(command: Sequence[str], packages: Sequence[str]) -> None:
     return install.run(command)
 
 
+# What the tests need beside Python packages, by a file that says that it is there. The last ones
+# are a libvirt with QEMU, for virtual machines; without what they recommend, no service starts.
+TEST_PACKAGES = {
+    "/usr/bin/shellcheck": "shellcheck",
+    "/usr/bin/git": "git",
+    "/usr/sbin/libvirtd": "libvirt-daemon",
+    "/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so": "libvirt-daemon-driver-qemu",
+    "/usr/bin/virsh": "libvirt-clients",
+    "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
+    "/usr/bin/qemu-img": "qemu-utils",
+    "/usr/sbin/dnsmasq": "dnsmasq-base",
+    "/usr/sbin/iptables": "iptables",
+    "/usr/share/OVMF/OVMF_CODE_4M.fd": "ovmf",
+    "/bin/busybox": "busybox-static",
+    "/usr/bin/cpio": "cpio",
+    "/sbin/ip": "iproute2",
+}
+# The kernel of the tests' guests: it is unpacked, not installed.
+KERNEL = "linux-image-cloud-amd64"
+KERNEL_MODULES = (
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "failover",
+    "net_failover",
+    "virtio_net",
+)
+
+
+def missing_test_packages(there: Callable[[str], bool]) -> list[str]:
+    """The Debian packages that the tests lack.
+
+    :param there: whether a file is there that matches a pattern.
+    """
+    return [package for file, package in TEST_PACKAGES.items() if not there(file)]
+
+
+def _is_there(pattern: str) -> bool:
+    program = Path(pattern).name
+    found = bool(list(Path("/").glob(pattern.lstrip("/"))))
+    return found or (program in ("git", "shellcheck") and which(program) is not None)
+
+
 def ensure_test_packages() -> None:
     """What the tests need beside Python packages."""
-    needed = {"shellcheck": "shellcheck", "git": "git"}
-    missing = [package for program, package in needed.items() if which(program) is None]
+    missing = missing_test_packages(_is_there)
     if missing:
         apt_install(missing, "for the tests")
+    ensure_kernel()
+
+
+def ensure_kernel() -> None:
+    """Unpack the kernel for the tests' guests into the cache."""
+    told = output_of(["apt-cache", "depends", KERNEL])
+    found = re.search(r"Depends: (linux-image-\S+)", told)
+    if found is None:
+        say(f"warning: apt-get knows no {KERNEL}; tests of virtual machines will be skipped")
+        return
+    home = cache_directory(os.environ) / "kernel" / found[1]
+    make_once(home, ["vmlinuz", "modules"], lambda temporary: _unpack_kernel(found[1], temporary))
+
+
+def _unpack_kernel(package: str, home: Path) -> None:
+    say(f"fetching a kernel for the tests' guests: {package}")
+    download, unpacked = home / "download", home / "unpacked"
+    download.mkdir()
+    log = log_file("apt")
+    Step("apt-get download", log).run(["apt-get", "download", "-q", package], cwd=download)
+    [archive] = download.glob("*.deb")
+    Step("dpkg-deb -x", log).run(["dpkg-deb", "-x", str(archive), str(unpacked)])
+    [kernel] = unpacked.glob("boot/vmlinuz-*")
+    kernel.rename(home / "vmlinuz")
+    (home / "modules").mkdir()
+    for name in KERNEL_MODULES:
+        for module in unpacked.glob(f"lib/modules/*/kernel/**/{name}.ko"):
+            module.rename(home / "modules" / module.name)
+    shutil.rmtree(download)
+    shutil.rmtree(unpacked)
 
 
 # --- the Python environment -----------------------------------------------------------------------
