@@ -115,10 +115,6 @@ def vm_generation(wildcards):
     return jobs.parsed(vms.generation, environment, node, SETTINGS.confirm)
 
 
-def loses_etcd(wildcards):
-    return jobs.parsed(vms.loses_etcd, environment_of(wildcards), SETTINGS.confirm)
-
-
 def patches_of(wildcards):
     return node_of(wildcards).patches
 

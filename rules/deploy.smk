@@ -64,7 +64,5 @@ rule bootstrap_cluster:
     log:
         "logs/{env}/bootstrap_cluster.log",
     priority: 10
-    params:
-        loses_etcd=loses_etcd,
     run:
         jobs.run(log, deploy.bootstrap_cluster, environment_of(wildcards))

@@ -1,5 +1,6 @@
-# Virtual machines: network and storage of the environment, then one machine a node. What is due is
-# read from libvirt, once a run; the markers only say what was done.
+# Virtual machines: network and storage of the environment, then one machine a node with its
+# reservation, its disks and its domain. What is due is read from libvirt, once a run; the markers
+# only say what was done.
 
 
 rule make_network:
@@ -22,7 +23,7 @@ rule make_network:
 rule make_storage:
     # After the network, which looks first whether all that is needed is there.
     input:
-        ancient("rendered_configs/{env}/state/network"),
+        "rendered_configs/{env}/state/network",
     output:
         "rendered_configs/{env}/state/storage",
     log:
@@ -41,8 +42,8 @@ rule make_storage:
 
 rule make_vm:
     input:
-        network=ancient("rendered_configs/{env}/state/network"),
-        storage=ancient("rendered_configs/{env}/state/storage"),
+        network="rendered_configs/{env}/state/network",
+        storage="rendered_configs/{env}/state/storage",
     output:
         "rendered_configs/{env}/state/{role}-{node}.vm",
     log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import threading
 import time
@@ -84,6 +85,8 @@ def connect(uri: str) -> Hypervisor:
             f"{uri} does not answer within {_CONNECT_TIMEOUT:.0f} s",
             hint=f"Is the host in LIBVIRT_URI right and reachable?  virsh -c '{uri}' version",
         )
+    # At the very end libvirt-python's own clean-up would come too late and complain.
+    atexit.register(opened.close)
     return Hypervisor(uri, library, opened)
 
 
@@ -139,6 +142,7 @@ class Hypervisor:
         self.uri = uri
         self._libvirt = library
         self._connection = connection
+        self._updating = threading.Lock()
 
     @contextlib.contextmanager
     def _told(self, doing: str) -> Iterator[None]:
@@ -318,10 +322,13 @@ class Hypervisor:
     def update_reservations(self, wanted: Network) -> None:
         """Bring the reservations and names of a network to what is wanted, while it runs.
 
-        What goes is deleted before what comes is added, so that no address is there twice.
+        What goes is deleted before what comes is added, so that no address is there twice. One
+        machine at a time: each brings all of them up to date.
         """
-        with self._told(f"changing reservations of the network {wanted.name}"):
-            handle = self._connection.networkLookupByName(wanted.name)
+        with self._updating, self._told(f"changing reservations of the network {wanted.name}"):
+            handle = self._network(wanted.name)
+            if handle is None:
+                return
             root = ElementTree.fromstring(handle.XMLDesc(0))  # noqa: S314
             subnet = wanted.subnet
             if subnet is None:
@@ -582,7 +589,7 @@ def probe_xml(name: str, domain_type: str) -> str:
 
 def _text(element: ElementTree.Element) -> str:
     """An element in one form, for comparing and for libvirt."""
-    plain = ElementTree.Element(element.tag, dict(sorted(element.attrib.items())))
-    for child in element:
-        ElementTree.SubElement(plain, child.tag).text = (child.text or "").strip()
-    return ElementTree.tostring(plain, encoding="unicode")
+    plain = ElementTree.fromstring(ElementTree.tostring(element))  # noqa: S314
+    for part in plain.iter():
+        part.text, part.tail = (part.text or "").strip(), None
+    return ElementTree.canonicalize(ElementTree.tostring(plain, encoding="unicode"))

@@ -71,7 +71,7 @@ def read(overrides: Mapping[str, Any]) -> Settings:
         bundle=values["bundle"],
         defaults=defaults,
         confirm=values.get("confirm", ""),
-        disks=values.get("disks", False),
+        disks=values.get("disks") in ("yes", True),
         node=values.get("node"),
     )
 

@@ -158,7 +158,11 @@ class Plan:
 
     @property
     def network(self) -> tuple[Change, ...]:
-        return tuple(change for change in self.changes if change.step in _NETWORK_STEPS)
+        return tuple(
+            change
+            for change in self.changes
+            if change.step in _NETWORK_STEPS and not change.owner.node
+        )
 
     @property
     def storage(self) -> tuple[Change, ...]:
@@ -212,7 +216,9 @@ class _Planner:
     waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def refuse(self, message: str, hint: str) -> None:
-        self.refused.append(MachineError(message, hint=hint))
+        env = self.owner.environment
+        named = message.startswith((f"{env}/", f"{env}:"))
+        self.refused.append(MachineError(message if named else f"{env}: {message}", hint=hint))
 
     @property
     def owner(self) -> Owner:
@@ -242,11 +248,6 @@ class _Planner:
         if differs:
             yield from self._replaced_network(differs)
             return
-        if now.network != wanted:
-            details = tuple(reservation_differences(now.network, wanted))
-            yield Change(
-                Effect.UPDATE_LIVE, Step.UPDATE_RESERVATIONS, wanted.name, self.owner, details
-            )
         if not now.active or not now.autostart:
             yield Change(Effect.START, Step.START_NETWORK, wanted.name, self.owner)
 
@@ -304,6 +305,7 @@ class _Planner:
             self.refuse(*_not_ours("domain", other or vm.domain, vm.owner))
             return
         wanted = placed(vm, self.vms, self.pool.path)
+        yield from self._reservation(vm)
         yield from self._volumes(vm, now)
         if now is None:
             details = (*_size(vm), f"MAC {vm.mac}")
@@ -321,6 +323,19 @@ class _Planner:
             yield Change(Effect.START, Step.START_DOMAIN, vm.domain, vm.owner)
         elif pending := tuple(domain_differences(now.live, wanted)):
             self.waiting[vm.domain] = pending
+
+    def _reservation(self, vm: Vm) -> Iterator[Change]:
+        """A network that is there takes a machine's reservation while it runs."""
+        wanted, now = self.vms.network.subnet, self.current.network
+        if now is None or wanted is None or network_differences(now.network, self.vms.network):
+            return
+        mine = next(r for r in wanted.reservations if r.mac == vm.mac)
+        there = now.network.subnet.reservations if now.network.subnet else ()
+        if mine not in there:
+            old = [r for r in there if r.address == mine.address or r.mac == mine.mac]
+            details = (*(f"- {_reserved(r)}" for r in old), f"+ {_reserved(mine)}")
+            name = self.vms.network.name
+            yield Change(Effect.UPDATE_LIVE, Step.UPDATE_RESERVATIONS, name, vm.owner, details)
 
     def _volumes(self, vm: Vm, now: DomainNow | None) -> Iterator[Change]:
         for disk in vm.disks:
@@ -488,25 +503,7 @@ def _part(network: Network, name: str) -> str:
     return str(value) if value else "-"
 
 
-def reservation_differences(now: Network, wanted: Network) -> Iterator[str]:
-    """What reservations come, go or change."""
-    old, new = _by_address(now), _by_address(wanted)
-    for address in sorted(old.keys() | new.keys()):
-        if old.get(address) != new.get(address):
-            if address not in new:
-                yield f"- {_reservation(old[address])}"
-            elif address not in old:
-                yield f"+ {_reservation(new[address])}"
-            else:
-                yield f"~ {_reservation(old[address])} -> {_reservation(new[address])}"
-
-
-def _by_address(network: Network) -> dict[str, Reservation]:
-    reservations = network.subnet.reservations if network.subnet else ()
-    return {reservation.address: reservation for reservation in reservations}
-
-
-def _reservation(reservation: Reservation) -> str:
+def _reserved(reservation: Reservation) -> str:
     return f"{reservation.mac} {reservation.address} {reservation.hostname}"
 
 

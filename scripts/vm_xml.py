@@ -30,6 +30,7 @@ from scripts.vm_model import (
 METADATA = "urn:talosmake:libvirt:1"
 MACHINE = "q35"
 _OWNER = f"{{{METADATA}}}owner"
+_LEASE_MINUTES = "2"
 _CONSOLE_LOGS = "/var/log/libvirt/qemu"
 ElementTree.register_namespace("talosmake", METADATA)
 
@@ -72,8 +73,14 @@ def _add_subnet(root: Element, subnet: Subnet) -> None:
 
 
 def dhcp_host(reservation: Reservation) -> Element:
-    """The element that binds an address to a MAC address."""
-    return Element("host", mac=reservation.mac, name=reservation.hostname, ip=reservation.address)
+    """The element that binds an address to a MAC address.
+
+    The lease is the shortest there is: until it ends, dnsmasq gives the address to no other MAC
+    address, also when the machine that had it is gone and the reservation is another one's.
+    """
+    host = Element("host", mac=reservation.mac, name=reservation.hostname, ip=reservation.address)
+    SubElement(host, "lease", expiry=_LEASE_MINUTES, unit="minutes")
+    return host
 
 
 def dns_host(reservation: Reservation, domain: str) -> Element:

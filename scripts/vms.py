@@ -41,11 +41,12 @@ class _Session:
     def check(self) -> None:
         """Stop at the first thing that cannot or must not be done."""
         for error in self.plan.refused:
-            raise MachineError(f"{self.environment.name}: {error.message}", hint=error.hint)
+            raise error
 
 
 _sessions: dict[tuple[str, str], _Session] = {}
 _ready: set[str] = set()
+_generations: dict[Path, int] = {}
 
 
 @cache
@@ -139,7 +140,17 @@ def _generation(
     The marker says which number it was made with. As long as libvirt shows what Git says, that
     number stays; if not, it is the next one, and Snakemake runs the job again. Where there is no
     marker the job runs anyway, and libvirt need not be asked.
+
+    Snakemake asks again while it runs the job, when the marker is gone; the answer stays the same.
     """
+    if path not in _generations:
+        _generations[path] = _next_generation(environment, path, confirm, due)
+    return _generations[path]
+
+
+def _next_generation(
+    environment: Environment, path: Path, confirm: str, due: Callable[[Plan], tuple[Change, ...]]
+) -> int:
     if not path.exists():
         return 0
     session = _session(environment, confirm)
@@ -147,23 +158,6 @@ def _generation(
     said = marker.read(path).get("generation")
     before = said if isinstance(said, int) else 0
     return before + 1 if due(session.plan) else before
-
-
-def loses_etcd(environment: Environment, confirm: str) -> bool:
-    """Whether a bootstrapped cluster is to get new system disks for all its control planes."""
-    if environment.vms is None or not environment.paths.bootstrapped.exists():
-        return False
-    if not all(environment.paths.vm(node).exists() for node in environment.control_planes):
-        return False
-    made = {
-        change.name
-        for change in _session(environment, confirm).plan.changes
-        if change.step in (Step.CREATE_VOLUME, Step.REPLACE_VOLUME)
-    }
-    domains = (
-        environment.vms.machine(node.role, node.name).domain for node in environment.control_planes
-    )
-    return all(system_volume(domain) in made for domain in domains)
 
 
 # --- what the jobs do ----------------------------------------------------------------------------
@@ -221,6 +215,7 @@ def _prepared(environment: Environment, confirm: str) -> _Session:
                 if image.volume in uploads:
                     images.obtain(image, environment.env_file)
             _probe(session)
+            _note_lost_etcd(session)
             _ready.add(environment.name)
         return session
 
@@ -231,6 +226,24 @@ def _probe(session: _Session) -> None:
         vm.accelerator is Accelerator.KVM and vm.domain in starting for vm in session.vms.machines
     ):
         session.libvirt.probe_kvm()
+
+
+def _note_lost_etcd(session: _Session) -> None:
+    """Drop the marker of a bootstrapped cluster all of whose etcd is to be made anew."""
+    environment = session.environment
+    made = {
+        change.name
+        for change in session.plan.changes
+        if change.step in (Step.CREATE_VOLUME, Step.REPLACE_VOLUME)
+    }
+    domains = (session.vms.machine(n.role, n.name).domain for n in environment.control_planes)
+    marked = environment.paths.bootstrapped
+    if marked.exists() and all(system_volume(domain) in made for domain in domains):
+        marked.unlink()
+        warn(
+            f"{environment.name}: all control planes get new disks, so its etcd is no more\n"
+            "  -> when this run is done, run the same command again: it bootstraps a new cluster"
+        )
 
 
 def _do(session: _Session, changes: Iterable[Change]) -> list[str]:
@@ -409,6 +422,8 @@ def destroy(environment: Environment, confirm: str, *, disks: bool) -> None:
     if disks and current.pool:
         _delete_volumes(libvirt, vms, current.pool, domains)
     _forget(environment, set(chosen.values()), whole=whole, disks=disks)
+    if not whole:
+        libvirt.update_reservations(vms.network)
     if whole:
         _remove_shared(environment, libvirt, current, disks=disks)
 

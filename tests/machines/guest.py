@@ -17,6 +17,8 @@ _MODULES = (
     "failover",
     "net_failover",
     "virtio_net",
+    "evdev",
+    "button",
 )
 _INIT = """\
 #!/bin/busybox sh
@@ -25,7 +27,14 @@ _INIT = """\
 /bin/busybox mount -t devtmpfs dev /dev
 for module in {modules}; do /bin/busybox insmod /modules/$module.ko; done
 /bin/busybox ip link set eth0 up
-exec /bin/busybox udhcpc -f -i eth0 -t 50 -T 1 -s /got
+/bin/busybox acpid -f -c /acpi -l /dev/null &
+/bin/busybox udhcpc -f -R -i eth0 -t 50 -T 1 -s /got
+/bin/busybox poweroff -f
+"""
+# What the power button does: the address is given back, and the machine switches itself off.
+_POWER = """\
+#!/bin/busybox sh
+/bin/busybox killall udhcpc
 """
 _GOT = """\
 #!/bin/busybox sh
@@ -51,13 +60,18 @@ def build(kernel: Path, target: Path) -> tuple[Path, Path]:
     :param kernel: a directory with vmlinuz and modules/.
     """
     root = target / "root"
-    for name in ("bin", "proc", "sys", "dev", "modules"):
+    for name in ("bin", "proc", "sys", "dev", "modules", "acpi/PWRF"):
         (root / name).mkdir(parents=True)
     shutil.copy("/bin/busybox", root / "bin/busybox")
     there = [name for name in _MODULES if (kernel / f"modules/{name}.ko").exists()]
     for name in there:
         shutil.copy(kernel / f"modules/{name}.ko", root / "modules")
-    for name, text in (("init", _INIT.format(modules=" ".join(there))), ("got", _GOT)):
+    scripts = {
+        "init": _INIT.format(modules=" ".join(there)),
+        "got": _GOT,
+        "acpi/PWRF/00000080": _POWER,
+    }
+    for name, text in scripts.items():
         (root / name).write_text(text)
         (root / name).chmod(0o755)
     files = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))

@@ -153,8 +153,9 @@ set -eu
 {binds}
 mount --bind {root}/passwd /etc/passwd
 mount --bind {root}/group /etc/group
+mount -t sysfs sysfs /sys
 ip link set lo up
-/usr/sbin/libvirtd --timeout 0 &
+/usr/sbin/libvirtd --pid-file /run/libvirt/libvirtd.pid &
 wait
 """
 

@@ -442,6 +442,8 @@ KERNEL_MODULES = (
     "failover",
     "net_failover",
     "virtio_net",
+    "evdev",
+    "button",
 )
 
 
@@ -474,7 +476,8 @@ def ensure_kernel() -> None:
     if found is None:
         say(f"warning: apt-get knows no {KERNEL}; tests of virtual machines will be skipped")
         return
-    home = cache_directory(os.environ) / "kernel" / found[1]
+    home = cache_directory(os.environ) / "kernel"
+    home /= f"{found[1]}-{digest([' '.join(KERNEL_MODULES).encode()])}"
     make_once(home, ["vmlinuz", "modules"], lambda temporary: _unpack_kernel(found[1], temporary))
 
 
