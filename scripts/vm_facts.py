@@ -72,9 +72,10 @@ def read(
     """
     read = _Facts(facts, env_file)
     owner = Owner(environment, cluster)
+    uri = _uri(read)
     network = _network(read, owner, nodes, endpoint)
     return Vms(
-        uri=_uri(read),
+        uri=uri,
         network=network,
         storage=_storage(read, environment),
         boot=_boot(read),
@@ -146,8 +147,11 @@ def _network(facts: _Facts, owner: Owner, nodes: Sequence[Node], endpoint: str) 
     if (mode is NetworkMode.BRIDGE) != bool(bridge):
         raise facts.wrong(
             "NETWORK_BRIDGE",
-            f"goes with NETWORK_MODE=bridge, and NETWORK_MODE is {mode}",
-            "It names a bridge that the host has already, e.g. NETWORK_BRIDGE=br0.",
+            f"goes with NETWORK_MODE=bridge, and NETWORK_MODE is {mode}"
+            if bridge
+            else "is missing",
+            "With NETWORK_MODE=bridge it names a bridge that the host has already, e.g. "
+            "NETWORK_BRIDGE=br0.",
         )
     if bridge and not _BRIDGE.fullmatch(bridge):
         raise facts.wrong("NETWORK_BRIDGE", "is no name of a network device")
