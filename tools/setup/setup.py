@@ -471,14 +471,28 @@ def ensure_test_packages() -> None:
 
 def ensure_kernel() -> None:
     """Unpack the kernel for the tests' guests into the cache."""
-    told = output_of(["apt-cache", "depends", KERNEL])
-    found = re.search(r"Depends: (linux-image-\S+)", told)
+    found = _kernel_package()
+    if found is None and which("apt-get") is not None:
+        # There may be no package lists at all, as in a fresh container.
+        command = apt_command([KERNEL], root=os.geteuid() == 0, sudo=which("sudo") is not None)
+        with contextlib.suppress(SetupError):
+            if command is not None:
+                Step("apt-get update", log_file("apt"), patient=True).run(update_command(command))
+        found = _kernel_package()
     if found is None:
         say(f"warning: apt-get knows no {KERNEL}; tests of virtual machines will be skipped")
         return
+    package = found
     home = cache_directory(os.environ) / "kernel"
-    home /= f"{found[1]}-{digest([' '.join(KERNEL_MODULES).encode()])}"
-    make_once(home, ["vmlinuz", "modules"], lambda temporary: _unpack_kernel(found[1], temporary))
+    home /= f"{package}-{digest([' '.join(KERNEL_MODULES).encode()])}"
+    make_once(home, ["vmlinuz", "modules"], lambda temporary: _unpack_kernel(package, temporary))
+
+
+def _kernel_package() -> str | None:
+    """The package with the newest kernel, as far as apt knows."""
+    told = output_of(["apt-cache", "depends", KERNEL])
+    found = re.search(r"Depends: (linux-image-\S+)", told)
+    return found[1] if found else None
 
 
 def _unpack_kernel(package: str, home: Path) -> None:
