@@ -332,10 +332,16 @@ def _mark(
 
 def show_plan(environment: Environment, confirm: str) -> None:
     """The target ``vms_plan``: print what would be done."""
-    if environment.vms is None:
-        print(f"{environment.name}: bare metal (no LIBVIRT_URI in {environment.env_file})")
+    if _is_bare_metal(environment):
         return
     print(show(_session(environment, confirm).plan, environment.name))
+
+
+def _is_bare_metal(environment: Environment) -> bool:
+    """Whether an environment has no virtual machines; then that is said."""
+    if environment.vms is None:
+        say(f"{environment.name}: bare metal (no LIBVIRT_URI in {environment.env_file})")
+    return environment.vms is None
 
 
 def states(environment: Environment) -> dict[str, str]:
@@ -359,6 +365,8 @@ def stop(environment: Environment, node: str | None) -> None:
 
     :raises MachineError: when there is no such node.
     """
+    if _is_bare_metal(environment):
+        return
     vms = _wanted(environment)
     libvirt = connection(vms.uri)
     current = libvirt.current(vms, environment.name)
@@ -405,6 +413,8 @@ def destroy(environment: Environment, confirm: str, *, disks: bool) -> None:
     :param disks: remove their disks, too.
     :raises MachineError: without ``confirm``, and for a protected environment.
     """
+    if _is_bare_metal(environment):
+        return
     vms = _wanted(environment)
     libvirt = connection(vms.uri)
     current = libvirt.current(vms, environment.name)

@@ -341,7 +341,7 @@ def test_locks_agree_with_each_other(name: str) -> None:
     assert {key: other[key] for key in shared} == {key: main[key] for key in shared}
 
 
-def test_missing_test_packages_are_named() -> None:
-    assert setup.missing_test_packages(lambda _file: True) == []
-    missing = setup.missing_test_packages(lambda file: "libvirt" not in file)
+def test_missing_vm_packages_are_named() -> None:
+    assert setup.missing_vm_packages(lambda _file: True) == []
+    missing = setup.missing_vm_packages(lambda file: "libvirt" not in file)
     assert missing == ["libvirt-daemon", "libvirt-daemon-driver-qemu"]
