@@ -16,6 +16,7 @@ include: "rules/secrets.smk"
 include: "rules/simulator.smk"
 include: "rules/render.smk"
 include: "rules/validate.smk"
+include: "rules/machines.smk"
 include: "rules/deploy.smk"
 include: "rules/housekeeping.smk"
 
@@ -34,6 +35,11 @@ rule render:
 rule validate:
     input:
         validated,
+
+
+rule vms:
+    input:
+        machines,
 
 
 rule apply:

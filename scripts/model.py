@@ -8,6 +8,8 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+from scripts.vm_model import Vms
+
 
 class Role(StrEnum):
     """What a node is in its cluster: Talos's ``machine.type``."""
@@ -85,6 +87,8 @@ class Cluster:
     :ivar talos_contract: the version whose defaults generated configs keep, e.g. ``v1.13``.
     :ivar kubernetes_version: without a leading v, e.g. ``1.36.0``.
     :ivar simulated: its nodes are simulated ones on loopback addresses.
+    :ivar installer: the image by which Talos is written to a disk; "" for the plain one.
+    :ivar protected: its machines and their disks may not be destroyed.
     """
 
     name: str
@@ -93,6 +97,13 @@ class Cluster:
     talos_contract: str
     kubernetes_version: str
     simulated: bool = False
+    installer: str = ""
+    protected: bool = False
+
+    @property
+    def installer_image(self) -> str:
+        """The installer in machine configs, where no patch sets another."""
+        return self.installer or f"ghcr.io/siderolabs/installer:{self.talos_version}"
 
     @property
     def contract(self) -> tuple[int, int]:
@@ -107,7 +118,8 @@ class Node:
 
     :ivar facts: all that ``${NAME}`` may name in this node's patches.
     :ivar address: where its Talos API answers once it is configured.
-    :ivar mac: its ``NODE_MAC`` in lower case with colons, or "" where node.env gives none.
+    :ivar mac: its ``NODE_MAC`` in lower case with colons; where node.env gives none, one derived
+        from its name for a virtual machine, "" for bare metal.
     :ivar patches: the patch files of all layers that make its config, in the order they apply.
     """
 
@@ -151,6 +163,8 @@ class Environment:
     :ivar shares_bundle_with: other environments that the same bundle serves.
     :ivar cilium: how Cilium is installed; None where the workflow does not install it.
     :ivar facts: what ``${NAME}`` may name in files that are not one node's.
+    :ivar vms: the virtual machines that its nodes are; None where they are bare metal.
+    :ivar schematic: the file that ``TALOS_SCHEMATIC`` names; None where it names none.
     """
 
     name: str
@@ -162,6 +176,8 @@ class Environment:
     shares_bundle_with: tuple[str, ...] = ()
     cilium: Cilium | None = None
     facts: Mapping[str, str] = field(default_factory=dict, compare=False)
+    vms: Vms | None = None
+    schematic: Path | None = None
 
     @property
     def env_file(self) -> Path:
@@ -234,6 +250,17 @@ class Paths:
 
     def config(self, node: Node) -> Path:
         return self.root / f"{node.config_name}.yaml"
+
+    @property
+    def network(self) -> Path:
+        return self.state / "network"
+
+    @property
+    def storage(self) -> Path:
+        return self.state / "storage"
+
+    def vm(self, node: Node) -> Path:
+        return self.state / f"{node.config_name}.vm"
 
     def validated(self, node: Node) -> Path:
         return self.state / f"{node.config_name}.validated"

@@ -59,7 +59,7 @@ class Run:
         return found[0] if found else ""
 
 
-_TARGETS = {"all", "render", "validate", "apply", "bootstrap", "up"}
+_TARGETS = {"all", "render", "validate", "vms", "apply", "bootstrap", "up"}
 
 
 @dataclass

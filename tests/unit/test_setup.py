@@ -371,3 +371,9 @@ def test_locks_agree_with_each_other(name: str) -> None:
     main, other = pins("main"), pins(name)
     shared = main.keys() & other.keys()
     assert {key: other[key] for key in shared} == {key: main[key] for key in shared}
+
+
+def test_missing_vm_packages_are_named() -> None:
+    assert setup.missing_vm_packages(lambda _file: True) == []
+    missing = setup.missing_vm_packages(lambda file: "libvirt" not in file)
+    assert missing == ["libvirt-daemon", "libvirt-daemon-driver-qemu"]
