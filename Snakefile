@@ -17,6 +17,7 @@ include: "rules/simulator.smk"
 include: "rules/lab.smk"
 include: "rules/render.smk"
 include: "rules/validate.smk"
+include: "rules/machines.smk"
 include: "rules/deploy.smk"
 include: "rules/housekeeping.smk"
 
@@ -35,6 +36,11 @@ rule render:
 rule validate:
     input:
         validated,
+
+
+rule vms:
+    input:
+        machines,
 
 
 rule apply:

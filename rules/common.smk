@@ -9,6 +9,7 @@ if (_code := str(Path(workflow.basedir))) not in sys.path:
 
 from scripts import (
     apply_script,
+    cilium,
     code,
     deploy,
     housekeeping,
@@ -22,6 +23,7 @@ from scripts import (
     talosconfig,
     tools,
     validate,
+    vms,
 )
 from scripts.model import Environment, Goal
 
@@ -52,7 +54,10 @@ onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
     # Looking does not disturb a run that is at work.
-    if {job.rule.name for job in workflow.persistence.dag.jobs} != {"nodes"}:
+    if {job.rule.name for job in workflow.persistence.dag.jobs} - {
+        "nodes",
+        "vms_plan",
+    }:
         for environment in ENVIRONMENTS.values():
             jobs.parsed(jobs.hold, environment.name, environment.paths.state)
 
@@ -91,8 +96,49 @@ def machine_files(environment):
     return [lab.ready_file(environment)] if environment.cluster.lab else []
 
 
+def vm_of(wildcards, role):
+    """The machine that a config is applied to, where it is a virtual one."""
+    environment = environment_of(wildcards)
+    node = environment.node(role, wildcards.node)
+    return environment.paths.vm(node) if environment.vms else []
+
+
+def vm_of_control_plane(wildcards):
+    return vm_of(wildcards, "controlplane")
+
+
+def vm_of_worker(wildcards):
+    return vm_of(wildcards, "worker")
+
+
+def network_generation(wildcards):
+    environment = environment_of(wildcards)
+    return jobs.parsed(vms.network_generation, environment, SETTINGS.confirm)
+
+
+def storage_generation(wildcards):
+    environment = environment_of(wildcards)
+    return jobs.parsed(vms.storage_generation, environment, SETTINGS.confirm)
+
+
+def vm_generation(wildcards):
+    environment, node = environment_of(wildcards), node_of(wildcards)
+    return jobs.parsed(vms.generation, environment, node, SETTINGS.confirm)
+
+
 def patches_of(wildcards):
     return node_of(wildcards).patches
+
+
+def cilium_of(wildcards):
+    """The layer that carries Cilium, for control planes where the workflow installs it."""
+    environment = environment_of(wildcards)
+    carries = environment.cilium and wildcards.role == "controlplane"
+    return environment.paths.cilium if carries else []
+
+
+def cilium_files_of(wildcards):
+    return jobs.parsed(cilium.files_of, environment_of(wildcards))
 
 
 def env_files_of(wildcards):
@@ -100,6 +146,7 @@ def env_files_of(wildcards):
     return [
         environment_of(wildcards).env_file,
         *([node.env_file] if node.env_file.exists() else []),
+        *([schematic] if (schematic := environment_of(wildcards).schematic) else []),
     ]
 
 
@@ -133,6 +180,12 @@ def validated_files(environment):
     return [*rendered_files(environment), *markers]
 
 
+def vm_files(environment):
+    if environment.vms is None:
+        return []
+    return [environment.paths.vm(node) for node in environment.nodes]
+
+
 def applied_files(environment):
     markers = [environment.paths.applied(node) for node in environment.nodes]
     return [*validated_files(environment), *machine_files(environment), *markers]
@@ -161,6 +214,10 @@ def rendered(_):
 
 def validated(_):
     return each_environment(validated_files)
+
+
+def machines(_):
+    return each_environment(vm_files)
 
 
 def applied(_):

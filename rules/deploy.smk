@@ -8,6 +8,7 @@ rule apply_controlplane:
         validated="rendered_configs/{env}/state/controlplane-{node}.validated",
         talosconfig=ancient("rendered_configs/{env}/talosconfig"),
         machines=ancient(machines_of),
+        vm=vm_of_control_plane,
     output:
         "rendered_configs/{env}/state/controlplane-{node}.applied",
     log:
@@ -32,6 +33,7 @@ rule apply_worker:
         validated="rendered_configs/{env}/state/worker-{node}.validated",
         talosconfig=ancient("rendered_configs/{env}/talosconfig"),
         machines=ancient(machines_of),
+        vm=vm_of_worker,
         # A worker has its certificate from a control plane; where the endpoint is a VIP it may
         # find one only once etcd runs, so bootstrap must never wait behind workers.
         control_planes=control_planes_applied,

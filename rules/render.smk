@@ -1,4 +1,21 @@
-# One machine config per node, the talosconfig, and apply.sh.
+# Cilium's layer, one machine config per node, the talosconfig, and apply.sh.
+
+
+# Once per environment; only its control planes have it.
+rule cilium_layer:
+    input:
+        env_file=lambda wildcards: environment_of(wildcards).env_file,
+        files=cilium_files_of,
+    output:
+        "rendered_configs/{env}/state/cilium.yaml",
+    log:
+        "logs/{env}/cilium_layer.log",
+    params:
+        code=code.digest("cilium"),
+        helm=lambda wildcards: cilium.helm_version(environment_of(wildcards)),
+        defaults=SETTINGS.defaults_digest,
+    run:
+        jobs.run(log, cilium.write_layer, environment_of(wildcards))
 
 
 rule render_config:
@@ -6,6 +23,7 @@ rule render_config:
         bundle=bundle_of,
         env_files=env_files_of,
         patches=patches_of,
+        cilium=cilium_of,
     output:
         "rendered_configs/{env}/{role}-{node}.yaml",
     log:

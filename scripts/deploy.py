@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from scripts import files, marker
+from scripts import files, manifests, marker
 from scripts.errors import NodeError
 from scripts.live import (
     Live,
@@ -87,7 +87,26 @@ def _apply_once(environment: Environment, node: Node, config: bytes, live: Live)
     check_identity(environment, node, live.config, config)
     if same_config(live.config, config):
         return "none", UNCHANGED
-    return _apply_to_running(environment, node, config)
+    mode, answer = _apply_to_running(environment, node, config)
+    if node == environment.first_control_plane and environment.paths.bootstrapped.exists():
+        _tell_of_manifests(environment, live.config, config)
+    return mode, answer
+
+
+def _tell_of_manifests(environment: Environment, running: bytes, config: bytes) -> None:
+    """Say how a running cluster takes changed inline manifests, as a new config is not enough."""
+    names = manifests.changed(documents(running), documents(config))
+    if names:
+        node = environment.first_control_plane
+        say(
+            f"{environment.name}: inline manifests changed: {', '.join(names)}. Talos creates "
+            "objects that are missing, and changes none that are there. Once all control planes "
+            "have their new config, the cluster takes the changes with\n"
+            f"  talosctl --talosconfig {environment.paths.talosconfig} -n {node.address} "
+            f"-e {node.address} upgrade-k8s --to {environment.cluster.kubernetes_version} "
+            "--with-docs=false --with-examples=false\n"
+            "  or, for Cilium, with Helm; see docs/cilium.md"
+        )
 
 
 def _apply_to_running(environment: Environment, node: Node, config: bytes) -> tuple[str, str]:

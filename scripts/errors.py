@@ -49,5 +49,9 @@ class NodeError(TalosmakeError):
     """A node does not answer, refuses, or is not the one it should be."""
 
 
+class MachineError(TalosmakeError):
+    """Libvirt cannot be asked, or a virtual machine and what it needs cannot be as Git says."""
+
+
 class BusyError(TalosmakeError):
     """Another run is at work on the same environment."""

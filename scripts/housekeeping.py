@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from scripts import marker
+from scripts import marker, vms
 from scripts.deploy import nodes_with_etcd
 from scripts.errors import NodeError
 from scripts.live import Live, State, observe, same_config
@@ -17,7 +17,7 @@ from scripts.progress import say, warn
 
 _T = TypeVar("_T")
 _AT_ONCE = 16
-_SUFFIXES = (".yaml", ".validated", ".applied")
+_SUFFIXES = (".yaml", ".vm", ".validated", ".applied")
 
 
 def leftovers(environment: Environment) -> list[Path]:
@@ -131,11 +131,20 @@ def _refresh_bootstrapped(environment: Environment) -> None:
 
 
 def node_table(environment: Environment) -> str:
-    """All nodes with role, address, MAC, and what answers there now, as a table."""
+    """All nodes with role, address, MAC, virtual machine, and what answers there, as a table."""
     states = _each(environment.nodes, lambda node: _state(environment, node))
-    rows = [("NODE", "ROLE", "ADDRESS", "MAC", "CONFIG", "LIVE")]
+    machines = vms.states(environment)
+    rows = [("NODE", "ROLE", "ADDRESS", "MAC", "VM", "CONFIG", "LIVE")]
     rows += [
-        (node.name, str(node.role), node.address, node.mac or "-", _step(environment, node), state)
+        (
+            node.name,
+            str(node.role),
+            node.address,
+            node.mac or "-",
+            machines[node.config_name],
+            _step(environment, node),
+            state,
+        )
         for node, state in zip(environment.nodes, states, strict=True)
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

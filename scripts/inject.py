@@ -10,15 +10,17 @@ from pathlib import Path
 from scripts.errors import PatchError
 
 # Only ${UPPER_CASE} is looked at, so that shell, nginx and Helm text is left alone.
+_PLACES = "cluster.env (for the environment) or node.env (for one node)"
 _REFERENCE = re.compile(r"(\$?)\$\{([A-Z][A-Z0-9_]*)\}")
 
 
-def inject(text: str, facts: Mapping[str, str], path: Path) -> str:
+def inject(text: str, facts: Mapping[str, str], path: Path, *, where: str = "") -> str:
     """Replace each ``${NAME}`` in ``text`` by its fact; ``$${NAME}`` gives a literal ``${NAME}``.
 
     Values are put in as they are and not looked at again.
 
     :param path: where the text comes from, for messages only.
+    :param where: the only file that can set a name; "" for cluster.env and node.env.
     :raises PatchError: for names that no fact has, all of them at once, each with its line and
         the near misses.
     """
@@ -37,7 +39,7 @@ def inject(text: str, facts: Mapping[str, str], path: Path) -> str:
     if unknown:
         raise PatchError(
             "\n".join(unknown),
-            hint="Set the name in cluster.env (for the environment) or node.env (for one node), "
+            hint=f"Set the name in {where or _PLACES}, "
             "or write $${NAME} for a literal ${NAME}.",
         )
     return result

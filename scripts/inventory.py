@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from urllib.parse import urlsplit
 
 from jsonmerge import Merger
 
-from scripts import envfile, secrets
+from scripts import cilium_facts, envfile, schematic, secrets, vm_facts
 from scripts.errors import ConfigError, InventoryError
 from scripts.model import Cluster, Environment, Goal, Node, Role, Settings
 from scripts.patches import parse, static_address
+from scripts.vm_model import Vms
 
 ENVIRONMENTS = Path("patches/envs")
 SHARED_PATCH = "common"
@@ -89,14 +91,67 @@ def load(
     own = _cluster_facts(directory / "cluster.env")
     facts = merged(defaults or {}, own, {"ENV": name})
     env_file = directory / "cluster.env"
+    schematic_file = _schematic_file(facts, directory)
     cluster = _cluster(facts, env_file)
     nodes = tuple(_nodes(directory, facts, cluster))
     bundle, shared_with = _bundle(name, cluster)
     environment = Environment(
-        name, directory, cluster, _settings(facts, env_file, goal), nodes, bundle, shared_with
+        name,
+        directory,
+        cluster,
+        _settings(facts, env_file, goal),
+        nodes,
+        bundle,
+        shared_with,
+        cilium=cilium_facts.read(facts, env_file),
+        facts=facts,
+        schematic=schematic_file,
     )
     _check(environment)
-    return environment
+    return replace(environment, vms=_vms(environment, facts))
+
+
+def _vms(environment: Environment, facts: Mapping[str, str]) -> Vms | None:
+    """The virtual machines that the nodes are; without ``LIBVIRT_URI`` they are bare metal."""
+    if not facts.get(vm_facts.URI):
+        return None
+    cluster = environment.cluster
+    if cluster.simulated:
+        raise InventoryError(
+            f"{environment.env_file}: SIMULATED=true does not go with {vm_facts.URI}",
+            hint="Nodes are simulated or virtual machines; remove one of the two lines.",
+        )
+    return vm_facts.read(
+        environment.name,
+        cluster.name,
+        cluster.endpoint,
+        facts,
+        environment.env_file,
+        environment.nodes,
+    )
+
+
+def _schematic_file(facts: dict[str, Any], directory: Path) -> Path | None:
+    """The schematic's file; its id becomes the fact ``TALOS_SCHEMATIC_ID``."""
+    name = str(facts.get("TALOS_SCHEMATIC", ""))
+    if not name:
+        return None
+    if "TALOS_SCHEMATIC_ID" in facts:
+        raise InventoryError(
+            f"{directory / 'cluster.env'}: TALOS_SCHEMATIC and TALOS_SCHEMATIC_ID say the same",
+            hint="Keep one: the file, or the id that the Image Factory gave you.",
+        )
+    path = directory / name
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InventoryError(
+            f"{directory / 'cluster.env'}: TALOS_SCHEMATIC={name!r}: {path} cannot be read: "
+            f"{getattr(error, 'strerror', error)}",
+            hint=f"It names a YAML file in {directory}, e.g. TALOS_SCHEMATIC=schematic.yaml",
+        ) from None
+    facts["TALOS_SCHEMATIC_ID"] = schematic.schematic_id(text, path)
+    return path
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,9 +208,24 @@ def _cluster(facts: Mapping[str, str], path: Path) -> Cluster:
         kubernetes_version=_matching(
             facts, path, "KUBERNETES_VERSION", r"v?\d+\.\d+\.\d+[-.\w]*"
         ).removeprefix("v"),
-        simulated=_one_of(facts, path, "SIMULATED", ("true", "false"), "false") == "true",
-        lab=_one_of(facts, path, "LAB", ("true", "false"), "false") == "true",
+        simulated=_true(facts, path, "SIMULATED"),
+        lab=_true(facts, path, "LAB"),
+        installer=_installer(facts, path),
+        protected=_true(facts, path, "PROTECTED"),
     )
+
+
+def _true(facts: Mapping[str, str], path: Path, name: str) -> bool:
+    return _one_of(facts, path, name, ("true", "false"), "false") == "true"
+
+
+def _installer(facts: Mapping[str, str], path: Path) -> str:
+    """The Image Factory's installer, where the nodes need one of a schematic's."""
+    secure_boot = _true(facts, path, "TALOS_SECURE_BOOT")
+    identifier = facts.get("TALOS_SCHEMATIC_ID", schematic.PLAIN if secure_boot else "")
+    if not identifier:
+        return ""
+    return schematic.installer_image(identifier, facts["TALOS_VERSION"], secure_boot=secure_boot)
 
 
 _EXAMPLES = {
@@ -304,6 +374,9 @@ def _node(
     if own.get("NODE_MAINTENANCE_IP"):
         _address(own, env_file, "NODE_MAINTENANCE_IP")
     derived = {"NODE_HOSTNAME": hostname, "NODE_IP": address}
+    if cluster_facts.get(vm_facts.URI) and not own.get("NODE_MAC"):
+        mac = vm_facts.derived_mac(cluster_facts["ENV"], f"{role}-{name}")
+        derived["NODE_MAC"] = mac
     facts = {**cluster_facts, **own, **built_in, **derived}
     _check_mac(own, env_file)
     return Node(name, role, hostname, address, directory, patches, facts)

@@ -8,6 +8,8 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+from scripts.vm_model import Vms
+
 
 class Role(StrEnum):
     """What a node is in its cluster: Talos's ``machine.type``."""
@@ -50,6 +52,32 @@ class Settings:
     apply_retries: int
 
 
+class CniInstall(StrEnum):
+    """How the network comes up: the fact ``CNI_INSTALL``."""
+
+    JOB = "job"
+    HELM = "helm"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Cilium:
+    """How Cilium gets into the machine configs of an environment's control planes.
+
+    :ivar install: by a Job that installs it, or by its rendered chart; never ``NONE``.
+    :ivar version: of Cilium, which is its chart's as well, without a leading v.
+    :ivar cli_image: the image of cilium-cli that the Job runs.
+    :ivar chart: an OCI reference, a repository's URL, or a local archive or directory.
+    :ivar chart_sha256: of the chart's archive, in hex; "" for a directory.
+    """
+
+    install: CniInstall
+    version: str
+    cli_image: str
+    chart: str
+    chart_sha256: str
+
+
 @dataclass(frozen=True)
 class Cluster:
     """What cluster.env says about the cluster as a whole.
@@ -60,6 +88,8 @@ class Cluster:
     :ivar kubernetes_version: without a leading v, e.g. ``1.36.0``.
     :ivar simulated: its nodes are simulated ones on loopback addresses.
     :ivar lab: its nodes are real ones in QEMU, reached by loopback addresses.
+    :ivar installer: the image by which Talos is written to a disk; "" for the plain one.
+    :ivar protected: its machines and their disks may not be destroyed.
     """
 
     name: str
@@ -69,11 +99,18 @@ class Cluster:
     kubernetes_version: str
     simulated: bool = False
     lab: bool = False
+    installer: str = ""
+    protected: bool = False
 
     @property
     def throwaway(self) -> bool:
         """Whether it lives on this machine only, so that its secrets may be made on the fly."""
         return self.simulated or self.lab
+
+    @property
+    def installer_image(self) -> str:
+        """The installer in machine configs, where no patch sets another."""
+        return self.installer or f"ghcr.io/siderolabs/installer:{self.talos_version}"
 
     @property
     def contract(self) -> tuple[int, int]:
@@ -88,7 +125,8 @@ class Node:
 
     :ivar facts: all that ``${NAME}`` may name in this node's patches.
     :ivar address: where its Talos API answers once it is configured.
-    :ivar mac: its ``NODE_MAC`` in lower case with colons, or "" where node.env gives none.
+    :ivar mac: its ``NODE_MAC`` in lower case with colons; where node.env gives none, one derived
+        from its name for a virtual machine, "" for bare metal.
     :ivar patches: the patch files of all layers that make its config, in the order they apply.
     """
 
@@ -130,6 +168,10 @@ class Environment:
 
     :ivar bundle: the SOPS-encrypted Talos secrets bundle that serves it; it need not exist yet.
     :ivar shares_bundle_with: other environments that the same bundle serves.
+    :ivar cilium: how Cilium is installed; None where the workflow does not install it.
+    :ivar facts: what ``${NAME}`` may name in files that are not one node's.
+    :ivar vms: the virtual machines that its nodes are; None where they are bare metal.
+    :ivar schematic: the file that ``TALOS_SCHEMATIC`` names; None where it names none.
     """
 
     name: str
@@ -139,6 +181,10 @@ class Environment:
     nodes: tuple[Node, ...]
     bundle: Path
     shares_bundle_with: tuple[str, ...] = ()
+    cilium: Cilium | None = None
+    facts: Mapping[str, str] = field(default_factory=dict, compare=False)
+    vms: Vms | None = None
+    schematic: Path | None = None
 
     @property
     def env_file(self) -> Path:
@@ -204,8 +250,24 @@ class Paths:
     def bootstrapped(self) -> Path:
         return self.state / "bootstrapped"
 
+    @property
+    def cilium(self) -> Path:
+        """The generated layer of control planes that carries Cilium."""
+        return self.state / "cilium.yaml"
+
     def config(self, node: Node) -> Path:
         return self.root / f"{node.config_name}.yaml"
+
+    @property
+    def network(self) -> Path:
+        return self.state / "network"
+
+    @property
+    def storage(self) -> Path:
+        return self.state / "storage"
+
+    def vm(self, node: Node) -> Path:
+        return self.state / f"{node.config_name}.vm"
 
     def validated(self, node: Node) -> Path:
         return self.state / f"{node.config_name}.validated"

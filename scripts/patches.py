@@ -70,7 +70,7 @@ def parse(text: str, path: Path, *, secret: bool = False) -> Patch:
     try:
         documents = [doc for doc in yaml.load_all(text, Loader=_Loader) if doc not in _NOTHING]
     except yaml.YAMLError as error:
-        raise PatchError(_yaml_message(error, path)) from None
+        raise PatchError(yaml_message(error, path)) from None
     for document in documents:
         if isinstance(document, list):
             raise PatchError(
@@ -86,7 +86,7 @@ def parse(text: str, path: Path, *, secret: bool = False) -> Patch:
     return Patch(path, text, tuple(documents), secret)
 
 
-def _yaml_message(error: yaml.YAMLError, path: Path) -> str:
+def yaml_message(error: yaml.YAMLError, path: Path) -> str:
     """Where and what, without the snippet, which might show a secret."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark

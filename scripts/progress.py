@@ -71,6 +71,11 @@ def stop_waiting_on_interrupt() -> None:
         _chain(number)
 
 
+def cancelled() -> bool:
+    """Whether the run was interrupted."""
+    return _cancelled.is_set()
+
+
 def _chain(number: signal.Signals) -> None:
     previous = signal.getsignal(number)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import files, secrets, talosctl
+from scripts import cilium, files, manifests, secrets, talosctl
 from scripts.errors import PatchError
 from scripts.inject import inject
-from scripts.model import Environment, Node
-from scripts.patches import Patch, check_role, hostname_patch, parse
+from scripts.model import Environment, Node, Role
+from scripts.patches import Patch, check_role, hostname_patch, lookup, parse
 from scripts.redact import redact, without_quotes
 
 # The maintenance API takes no larger message.
@@ -32,8 +32,9 @@ def render(environment: Environment, node: Node) -> bytes:
     if len(config) > _LARGEST:
         raise PatchError(
             f"{environment.name}/{node.name}: the machine config has {len(config)} bytes, and "
-            f"Talos's maintenance API takes {_LARGEST} at most",
-            hint="Make inline manifests and files in the patches smaller.",
+            f"Talos's maintenance API takes {_LARGEST} at most. The biggest parts:\n"
+            + "\n".join(_biggest(layers)),
+            hint="Make them smaller; let the cluster fetch what is large.",
         )
     return config
 
@@ -56,7 +57,58 @@ def read_layers(environment: Environment, node: Node) -> list[Patch]:
         check_role(patch, node.role, shared=_is_shared(environment, patch.path))
     hostname = hostname_patch(patches, node.hostname, environment.cluster.contract)
     generated = parse(hostname, Path(f"(host name of {node.name})"))
-    return [patch for patch in (generated, *patches) if patch.documents]
+    layers = [*_cilium_layers(environment, node, patches), generated, *patches]
+    if node.role is Role.CONTROLPLANE:
+        _check_manifests(layers, patches)
+    return [patch for patch in layers if patch.documents]
+
+
+def _cilium_layers(environment: Environment, node: Node, patches: Sequence[Patch]) -> list[Patch]:
+    """The layers that bring Cilium, below all others; what contradicts them is refused."""
+    if environment.cilium is None:
+        return []
+    for patch in patches:
+        cilium.check_patch(environment, patch)
+    network = cilium.network_layer(environment.cluster.contract)
+    layers = [parse(network, Path(f"(CNI_INSTALL in {environment.env_file})"))]
+    if node.role is Role.CONTROLPLANE:
+        path = environment.paths.cilium
+        layers.append(parse(_read_bytes(path).decode(), path))
+    return layers
+
+
+def _check_manifests(layers: Sequence[Patch], patches: Sequence[Patch]) -> None:
+    """Check a person's own inline manifests, beside Cilium's, which were checked when made."""
+    if any(cilium.inline_manifests(patch) for patch in patches):
+        manifests.check(
+            [manifest for layer in layers for manifest in cilium.inline_manifests(layer)],
+            more_elsewhere=any(
+                lookup(document, "cluster", "extraManifests")
+                for patch in patches
+                for document in patch.documents
+            ),
+        )
+
+
+def _biggest(layers: Sequence[Patch]) -> list[str]:
+    """The five largest inline manifests and files in the layers, else the largest layers."""
+    parts = [
+        (len(str(lookup(entry, text)).encode()), f"{label} {lookup(entry, name)} ({layer.path})")
+        for layer in layers
+        for document in layer.documents
+        for keys, label, name, text in _LARGE_PARTS
+        for entry in lookup(document, *keys) or ()
+    ]
+    parts += [(len(layer.text.encode()), f"all of {layer.path}") for layer in layers if not parts]
+    largest = sorted(parts, key=lambda part: part[0], reverse=True)[:5]
+    return [f"  {size:>9} bytes: {what}" for size, what in largest]
+
+
+# Where texts of any size stand in a config: the keys above them, and those of name and text.
+_LARGE_PARTS = (
+    (("cluster", "inlineManifests"), "inline manifest", "name", "contents"),
+    (("machine", "files"), "file", "path", "content"),
+)
 
 
 def known_secrets(environment: Environment, node: Node) -> list[str]:

@@ -30,6 +30,9 @@ class Settings:
 
     :ivar env: the environment to work on, or ``all``; None when nobody named one.
     :ivar goal: the caller's goal, which overrides each environment's own; None for theirs.
+    :ivar confirm: what may be destroyed: an environment, or a node; "" for nothing.
+    :ivar disks: whether disks are destroyed with their machines.
+    :ivar node: the one node to work on, for targets that take one; None for all.
     """
 
     env: str | None
@@ -37,6 +40,9 @@ class Settings:
     workers_at_once: int
     bundle: str
     defaults: Mapping[str, str]
+    confirm: str = ""
+    disks: bool = False
+    node: str | None = None
 
     @property
     def defaults_digest(self) -> str:
@@ -64,6 +70,9 @@ def read(overrides: Mapping[str, Any]) -> Settings:
         workers_at_once=values["workers_at_once"],
         bundle=values["bundle"],
         defaults=defaults,
+        confirm=values.get("confirm", ""),
+        disks=values.get("disks") in ("yes", True),
+        node=values.get("node"),
     )
 
 

@@ -119,7 +119,7 @@ def _gen_config_arguments(cluster: Cluster, bundle: str, output: str) -> list[st
         *("--with-secrets", bundle),
         *("--talos-version", cluster.talos_contract),
         *("--kubernetes-version", cluster.kubernetes_version),
-        *("--install-image", f"ghcr.io/siderolabs/installer:{cluster.talos_version}"),
+        *("--install-image", cluster.installer_image),
         *("--with-docs=false", "--with-examples=false"),
         *("--output-types", output, "--output", "-"),
     ]

@@ -42,6 +42,9 @@ TALOSCTL = Tool(
 SOPS = Tool("sops", "sops", "github.com/getsops/sops/v3", ("--version", "--disable-version-check"))
 AGE = Tool("age", "age", "filippo.io/age", ("--version",))
 AGE_KEYGEN = Tool("age-keygen", "age", "filippo.io/age", ("--version",))
+HELM = Tool(
+    "helm", "helm", "helm.sh/helm/v4", ("version", "--template", "{{.Version}}"), exact=True
+)
 
 
 @cache

@@ -18,12 +18,14 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
+# Without Cilium, which has its own tests.
 CLUSTER_ENV = """\
 CLUSTER_NAME=talos-test
 CLUSTER_ENDPOINT=https://10.9.0.10:6443
 TALOS_VERSION=v1.13.0
 KUBERNETES_VERSION=1.36.0
 TALOS_CONTRACT=v1.13
+CNI_INSTALL=none
 """
 
 
@@ -57,7 +59,7 @@ class Run:
         return found[0] if found else ""
 
 
-_TARGETS = {"all", "render", "validate", "apply", "bootstrap", "up"}
+_TARGETS = {"all", "render", "validate", "vms", "apply", "bootstrap", "up"}
 
 
 @dataclass

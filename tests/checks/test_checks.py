@@ -61,7 +61,7 @@ def test_shell_scripts_are_clean() -> None:
     _check([shellcheck, *scripts])
 
 
-def _go() -> str:
+def go() -> str:
     """Go from PATH, else the one that set-up brought."""
     found = shutil.which("go")
     if found:
@@ -77,11 +77,11 @@ def _go() -> str:
 @pytest.mark.parametrize("arguments", [("vet", "./..."), ("test", "./...")], ids=" ".join)
 def test_simulator(arguments: tuple[str, ...]) -> None:
     env = {"TALOSCTL": str(BIN / "talosctl"), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
-    _check([_go(), *arguments], REPOSITORY / "tools/simulator", env)
+    _check([go(), *arguments], REPOSITORY / "tools/simulator", env)
 
 
 def test_simulator_is_formatted() -> None:
-    gofmt = Path(_go()).resolve().with_name("gofmt")
+    gofmt = Path(go()).resolve().with_name("gofmt")
     done = subprocess.run(
         [str(gofmt), "-l", "."],
         cwd=REPOSITORY / "tools/simulator",

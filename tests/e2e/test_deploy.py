@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from tests.project import Project, Run
+from tests.project import REPOSITORY, Project, Run
 
 UP = ("-j4", "--config", "env=lab")
 NODES = ("cp_1", "cp_2", "cp_3", "worker_1", "worker_2")
@@ -250,3 +250,17 @@ def test_role_of_a_running_node_is_not_changed(lab: Project, network: str) -> No
     lab.node("lab", "control_planes", "cp_4", f"{network}.22")
     error = lab.fails(*UP)
     assert "another machine.type: it has worker, the config says controlplane" in error
+
+
+def test_changed_inline_manifests_of_a_running_cluster(lab: Project, network: str) -> None:
+    facts = lab.read("patches/envs/lab/cluster.env").replace("CNI_INSTALL=none", "CNI_INSTALL=job")
+    lab.write("patches/envs/lab/cluster.env", facts + "CILIUM_VERSION=1.20.2\n")
+    values = "patches/cilium/values.yaml"
+    lab.write(values, (REPOSITORY / values).read_text())
+    assert "upgrade-k8s" not in lab.ok(*UP).output
+    lab.write("patches/envs/lab/cilium.yaml", "debug: {enabled: true}\n")
+    shown = lab.ok(*UP).output
+    assert shown.count("lab: inline manifests changed: cilium. Talos creates objects that are") == 1
+    assert f"-n {network}.11 -e {network}.11 upgrade-k8s --to 1.36.0" in shown
+    lab.patch("lab", "control_planes", "cp_1", "machine: {sysctls: {a: b}}\n")
+    assert "upgrade-k8s" not in lab.ok(*UP).output

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import render, secrets, settings, talosctl
+from scripts import cilium, render, secrets, settings, talosctl
 from scripts.errors import TalosmakeError
 from tests.project import Project
 
@@ -55,6 +55,9 @@ def read_all(arguments: list[str]) -> None:
     overrides: dict[str, Any] = {key: yaml.safe_load(value) for key, value in pairs}
     read = settings.read(overrides)
     for environment in [settings.environment(read, name) for name in settings.selected(read)]:
+        if environment.cilium:
+            cilium.files_of(environment)
+            cilium.write_layer(environment)
         for node in environment.nodes:
             render.render(environment, node)
 

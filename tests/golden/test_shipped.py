@@ -16,6 +16,10 @@ from tests.project import REPOSITORY, Project
 
 SHIPPED = ("demo", "dev", "prod", "staging")
 
+_POOL = ["cilium", "cilium-l2_announcements", "cilium-pool"]
+# The inline manifests of control planes; simulated nodes announce no addresses.
+CILIUM = {"demo": _POOL[:2], "dev": _POOL, "prod": _POOL, "staging": _POOL}
+
 
 @pytest.fixture
 def _repository(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +77,7 @@ def test_each_renders_and_passes_talosctl_validate(
         shutil.copytree(REPOSITORY / part, project.root / part)
     project.ok("secrets", "--config", "env=all")
     project.ok("-j4", "--config", "env=all", "goal=validated")
+    assert "Nothing to be done" in project.ok("-j4", "--config", "env=all", "goal=validated").output
     monkeypatch.chdir(project.root)
     for name in SHIPPED:
         environment = inventory.load(name)
@@ -84,6 +89,8 @@ def test_each_renders_and_passes_talosctl_validate(
         for hostname, config, others in seen:
             assert config["cluster"]["network"]["cni"] == {"name": "none"}
             assert config["cluster"]["proxy"]["disabled"] is True
+            inlined = [entry["name"] for entry in config["cluster"].get("inlineManifests", ())]
+            assert inlined == (CILIUM[name] if config["machine"]["type"] == "controlplane" else [])
             assert config["cluster"]["controlPlane"]["endpoint"] == environment.cluster.endpoint
             assert config["cluster"]["clusterName"] == environment.cluster.name
             [document] = [other for other in others if other["kind"] == "HostnameConfig"]

@@ -80,7 +80,7 @@ def test_fits(found: str, pinned: str, exact: bool, expected: bool) -> None:
     assert setup.fits(found, pinned, exact=exact) is expected
 
 
-@pytest.mark.parametrize("tool", [setup.AGE, setup.SOPS, setup.TALOSCTL], ids=str)
+@pytest.mark.parametrize("tool", [setup.AGE, setup.SOPS, setup.TALOSCTL, setup.HELM], ids=str)
 def test_go_mod_pins_each_tool(tool: object) -> None:
     directory, module = getattr(tool, "directory", ""), getattr(tool, "module", "")
     go_mod = (ROOT / "tools" / directory / "go.mod").read_text()
@@ -107,17 +107,23 @@ def test_a_tool_that_is_not_pinned_is_an_error() -> None:
 
 def test_build_name_changes_with_what_is_built_only() -> None:
     sources = {"go.mod": b"module a", "main.go": b"package main"}
-    name = setup.build_name("1.2.3", sources)
+    flags = setup.BUILD_FLAGS
+    name = setup.build_name("1.2.3", sources, flags)
     assert name.startswith("1.2.3-")
-    assert setup.build_name("1.2.3", dict(reversed(sources.items()))) == name
-    assert setup.build_name("1.2.3", {**sources, "main.go": b"package other"}) != name
-    assert setup.build_name("1.2.3", {"go.mod": b"module a", "b.go": b"package main"}) != name
+    assert setup.build_name("1.2.3", dict(reversed(sources.items())), flags) == name
+    assert setup.build_name("1.2.3", {**sources, "main.go": b"package other"}, flags) != name
+    other = {"go.mod": b"module a", "b.go": b"package main"}
+    assert setup.build_name("1.2.3", other, flags) != name
 
 
-def test_build_name_changes_with_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = setup.build_name("1", {})
-    monkeypatch.setattr(setup, "BUILD_FLAGS", ("-trimpath",))
-    assert setup.build_name("1", {}) != name
+def test_build_name_changes_with_the_flags() -> None:
+    assert setup.build_name("1", {}, ["-a"]) != setup.build_name("1", {}, ["-trimpath"])
+
+
+def test_a_tool_that_does_not_know_its_version_is_told() -> None:
+    assert setup.SOPS.build_flags("3.13.3") == setup.BUILD_FLAGS
+    *_, linker = setup.HELM.build_flags("4.3.1")
+    assert linker == "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1"
 
 
 def test_digest_tells_where_a_part_ends() -> None:
@@ -140,9 +146,35 @@ def test_is_source(name: str, expected: bool) -> None:
 
 @pytest.mark.parametrize(("wanted", "simulator"), [([], False), (["demo"], True), (["test"], True)])
 def test_the_simulator_is_for_demo_and_tests(wanted: list[str], simulator: bool) -> None:
-    tools = setup.wanted_tools(wanted)
+    tools = setup.wanted_tools(wanted, helm=False)
     assert tools[:3] == [setup.AGE, setup.SOPS, setup.TALOSCTL]
     assert (setup.SIMULATOR in tools) is simulator
+
+
+@pytest.mark.parametrize(
+    ("wanted", "used", "expected"),
+    [([], False, False), (["demo"], False, False), ([], True, True), (["test"], False, True)],
+)
+def test_helm_is_for_environments_that_use_it_and_for_tests(
+    wanted: list[str], used: bool, expected: bool
+) -> None:
+    assert (setup.HELM in setup.wanted_tools(wanted, helm=used)) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CNI_INSTALL=helm\n", True),
+        ("A=1\nexport CNI_INSTALL='helm' # why\n", True),
+        ("defaults:\n  CNI_INSTALL: helm\n", True),
+        ("CNI_INSTALL=job\n", False),
+        ("# CNI_INSTALL=helm\n", False),
+        ("CNI_INSTALL=helmet\n", False),
+        ("", False),
+    ],
+)
+def test_an_environment_uses_helm(text: str, expected: bool) -> None:
+    assert setup.uses_helm(["A=1\n", text]) is expected
 
 
 LOCKS = {"main.txt": "m1", "dev.txt": "d1", "libvirt.txt": "l1"}
@@ -339,3 +371,9 @@ def test_locks_agree_with_each_other(name: str) -> None:
     main, other = pins("main"), pins(name)
     shared = main.keys() & other.keys()
     assert {key: other[key] for key in shared} == {key: main[key] for key in shared}
+
+
+def test_missing_vm_packages_are_named() -> None:
+    assert setup.missing_vm_packages(lambda _file: True) == []
+    missing = setup.missing_vm_packages(lambda file: "libvirt" not in file)
+    assert missing == ["libvirt-daemon", "libvirt-daemon-driver-qemu"]

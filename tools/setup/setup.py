@@ -53,6 +53,8 @@ class Tool:
     :ivar module: whose version ``go.mod`` pins; empty for our own source.
     :ivar version_command: how it tells its version.
     :ivar exact: only the pinned version will do, because its output must be the same everywhere.
+    :ivar version_variable: the variable in its code that its makers set to the version when they
+        build it; empty where Go's own record of the version is told.
     """
 
     directory: str
@@ -61,6 +63,13 @@ class Tool:
     module: str = ""
     version_command: tuple[str, ...] = ()
     exact: bool = False
+    version_variable: str = ""
+
+    def build_flags(self, version: str) -> tuple[str, ...]:
+        """What Go is told when it builds this version."""
+        if not self.version_variable:
+            return BUILD_FLAGS
+        return (*BUILD_FLAGS[:-1], f"{BUILD_FLAGS[-1]} -X {self.version_variable}=v{version}")
 
 
 AGE = Tool("age", ("age", "age-keygen"), 1, "filippo.io/age", ("--version",))
@@ -78,6 +87,15 @@ TALOSCTL = Tool(
     module="github.com/siderolabs/talos",
     version_command=("version", "--client", "--short"),
     exact=True,
+)
+HELM = Tool(
+    directory="helm",
+    programs=("helm",),
+    minutes=5,
+    module="helm.sh/helm/v4",
+    version_command=("version", "--template", "{{.Version}}"),
+    exact=True,
+    version_variable="helm.sh/helm/v4/internal/version.version",
 )
 SIMULATOR = Tool("simulator", ("talos-simulator",), 2)
 # What runs in the lab's real Talos nodes, and not here.
@@ -147,16 +165,26 @@ def is_source(name: str) -> bool:
     return name in ("go.mod", "go.sum") or (name.endswith(".go") and not name.endswith("_test.go"))
 
 
-def build_name(version: str, sources: Mapping[str, bytes]) -> str:
+def build_name(version: str, sources: Mapping[str, bytes], flags: Sequence[str]) -> str:
     """The name of a build: the same source, built in the same way, has the same name."""
     named = [part for name in sorted(sources) for part in (name.encode(), sources[name])]
-    return f"{version}-{digest([*named, ' '.join(BUILD_FLAGS).encode()])}"
+    return f"{version}-{digest([*named, ' '.join(flags).encode()])}"
 
 
-def wanted_tools(wanted: Iterable[str]) -> list[Tool]:
-    """Which tools are needed; simulated nodes only for the demo and the tests."""
+def wanted_tools(wanted: Iterable[str], *, helm: bool) -> list[Tool]:
+    """Which tools are needed; simulated nodes only for the demo and the tests.
+
+    :param helm: whether an environment needs it.
+    """
     simulated = {"demo", "test"} & set(wanted)
-    return [AGE, SOPS, TALOSCTL] + ([SIMULATOR] if simulated else [])
+    tools = [AGE, SOPS, TALOSCTL] + ([SIMULATOR] if simulated else [])
+    return tools + ([HELM] if helm or "test" in wanted else [])
+
+
+def uses_helm(texts: Iterable[str]) -> bool:
+    """Whether one of these files, cluster.env or config.yaml, sets ``CNI_INSTALL`` to helm."""
+    line = re.compile(r"""^\s*(export\s+)?CNI_INSTALL\s*[=:]\s*["']?helm\b""", re.MULTILINE)
+    return any(line.search(text) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -427,12 +455,103 @@ def _apt(command: Sequence[str], packages: Sequence[str]) -> None:
     return install.run(command)
 
 
+# What tests with virtual machines need, by a file that says that it is there: a libvirt with QEMU;
+# without what these recommend, no service starts.
+VM_PACKAGES = {
+    "/usr/sbin/libvirtd": "libvirt-daemon",
+    "/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so": "libvirt-daemon-driver-qemu",
+    "/usr/bin/virsh": "libvirt-clients",
+    "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
+    "/usr/bin/qemu-img": "qemu-utils",
+    "/usr/sbin/dnsmasq": "dnsmasq-base",
+    "/usr/sbin/iptables": "iptables",
+    "/usr/share/OVMF/OVMF_CODE_4M.fd": "ovmf",
+    "/bin/busybox": "busybox-static",
+    "/usr/bin/cpio": "cpio",
+    "/sbin/ip": "iproute2",
+}
+# The kernel of the tests' guests: it is unpacked, not installed.
+KERNEL = "linux-image-cloud-amd64"
+KERNEL_MODULES = (
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "failover",
+    "net_failover",
+    "virtio_net",
+    "evdev",
+    "button",
+)
+
+
+def missing_vm_packages(there: Callable[[str], bool]) -> list[str]:
+    """The Debian packages that tests with virtual machines lack.
+
+    :param there: whether a file is there that matches a pattern.
+    """
+    return [package for file, package in VM_PACKAGES.items() if not there(file)]
+
+
 def ensure_test_packages() -> None:
     """What the tests need beside Python packages."""
     needed = {"shellcheck": "shellcheck", "git": "git"}
     missing = [package for program, package in needed.items() if which(program) is None]
     if missing:
         apt_install(missing, "for the tests")
+    try:
+        missing = missing_vm_packages(lambda file: any(Path("/").glob(file.lstrip("/"))))
+        if missing:
+            apt_install(missing, "for tests with virtual machines")
+        ensure_kernel()
+    except SetupError as error:
+        say(f"warning: {error}")
+        say("warning: going on without tests with virtual machines")
+
+
+def ensure_kernel() -> None:
+    """Unpack the kernel for the tests' guests into the cache."""
+    found = _kernel_package()
+    if found is None and which("apt-get") is not None:
+        # There may be no package lists at all, as in a fresh container.
+        command = apt_command([KERNEL], root=os.geteuid() == 0, sudo=which("sudo") is not None)
+        with contextlib.suppress(SetupError):
+            if command is not None:
+                Step("apt-get update", log_file("apt"), patient=True).run(update_command(command))
+        found = _kernel_package()
+    if found is None:
+        say(f"warning: apt-get knows no {KERNEL}; tests of virtual machines will be skipped")
+        return
+    package = found
+    home = cache_directory(os.environ) / "kernel"
+    home /= f"{package}-{digest([' '.join(KERNEL_MODULES).encode()])}"
+    make_once(home, ["vmlinuz", "modules"], lambda temporary: _unpack_kernel(package, temporary))
+
+
+def _kernel_package() -> str | None:
+    """The package with the newest kernel, as far as apt knows."""
+    told = output_of(["apt-cache", "depends", KERNEL])
+    found = re.search(r"Depends: (linux-image-\S+)", told)
+    return found[1] if found else None
+
+
+def _unpack_kernel(package: str, home: Path) -> None:
+    say(f"fetching a kernel for the tests' guests: {package}")
+    download, unpacked = home / "download", home / "unpacked"
+    download.mkdir()
+    log = log_file("apt")
+    Step("apt-get download", log).run(["apt-get", "download", "-q", package], cwd=download)
+    [archive] = download.glob("*.deb")
+    Step("dpkg-deb -x", log).run(["dpkg-deb", "-x", str(archive), str(unpacked)])
+    [kernel] = unpacked.glob("boot/vmlinuz-*")
+    kernel.rename(home / "vmlinuz")
+    (home / "modules").mkdir()
+    for name in KERNEL_MODULES:
+        for module in unpacked.glob(f"lib/modules/*/kernel/**/{name}.ko"):
+            module.rename(home / "modules" / module.name)
+    shutil.rmtree(download)
+    shutil.rmtree(unpacked)
 
 
 # --- the Python environment -----------------------------------------------------------------------
@@ -622,14 +741,17 @@ def _home(tool: Tool) -> tuple[Path, str]:
     paths = [path for path in source.rglob("*") if is_source(path.name)]
     sources = {str(path.relative_to(source)): path.read_bytes() for path in paths}
     home = cache_directory(os.environ) / "tools" / tool.directory
-    return home / build_name(pinned or "own", sources), pinned
+    return home / build_name(pinned or "own", sources, tool.build_flags(pinned)), pinned
 
 
 def ensure_built(tool: Tool) -> Path:
     """Build a tool into the cache; returns the directory of its programs."""
     home, _ = _home(tool)
     source = ROOT / "tools" / tool.directory
-    make_once(home, tool.programs, lambda temporary: _build(tool, source, home, temporary))
+    flags = tool.build_flags(_home(tool)[1])
+    make_once(
+        home, tool.programs, lambda temporary: _build(tool, source, home, temporary, flags)
+    )
     return home
 
 
@@ -690,17 +812,17 @@ def _link(programs: Mapping[str, Path]) -> None:
         say(f".venv/bin/{program} is {target}")
 
 
-def _build(tool: Tool, source: Path, home: Path, target: Path) -> None:
+def _build(tool: Tool, source: Path, home: Path, target: Path, flags: Sequence[str]) -> None:
     go, env = ensure_go(oldest_go((source / "go.mod").read_text()))
     names = ", ".join(tool.programs)
     log = log_file(f"{tool.directory}-{home.name}")
     expected = f"about {tool.minutes * 60:.0f} s"
     say(f"building {names} ({expected} at first, on two cores); log: {log}")
     if tool.module:
-        command = [go, "install", *BUILD_FLAGS, "tool"]
+        command = [go, "install", *flags, "tool"]
         env["GOBIN"] = str(target)
     else:
-        command = [go, "build", *BUILD_FLAGS, "-o", str(target / tool.programs[0]), "."]
+        command = [go, "build", *flags, "-o", str(target / tool.programs[0]), "."]
     Step(names, log, expected).run(command, env, source)
 
 
@@ -713,7 +835,9 @@ def set_up(wanted: Sequence[str]) -> None:
         if "test" in wanted:
             ensure_test_packages()
         ensure_environment(wanted)
-        for tool in wanted_tools(wanted):
+        places = [ROOT / "config/config.yaml", *ROOT.glob("patches/envs/*/cluster.env")]
+        helm = uses_helm(path.read_text(errors="replace") for path in places if path.is_file())
+        for tool in wanted_tools(wanted, helm=helm):
             ensure_tool(tool)
         if {"lab", "test"} & set(wanted):
             ensure_guest()

@@ -1,0 +1,91 @@
+# Virtual machines: network and storage of the environment, then one machine a node with its
+# reservation, its disks and its domain. What is due is read from libvirt, once a run; the markers
+# only say what was done.
+
+
+rule make_network:
+    output:
+        "rendered_configs/{env}/state/network",
+    log:
+        "logs/{env}/make_network.log",
+    params:
+        generation=network_generation,
+    run:
+        jobs.run(
+            log,
+            vms.make_network,
+            environment_of(wildcards),
+            SETTINGS.confirm,
+            params.generation,
+        )
+
+
+rule make_storage:
+    # After the network, which looks first whether all that is needed is there.
+    input:
+        "rendered_configs/{env}/state/network",
+    output:
+        "rendered_configs/{env}/state/storage",
+    log:
+        "logs/{env}/make_storage.log",
+    params:
+        generation=storage_generation,
+    run:
+        jobs.run(
+            log,
+            vms.make_storage,
+            environment_of(wildcards),
+            SETTINGS.confirm,
+            params.generation,
+        )
+
+
+rule make_vm:
+    input:
+        network="rendered_configs/{env}/state/network",
+        storage="rendered_configs/{env}/state/storage",
+    output:
+        "rendered_configs/{env}/state/{role}-{node}.vm",
+    log:
+        "logs/{env}/{role}-{node}.vm.log",
+    params:
+        generation=vm_generation,
+    run:
+        jobs.run(
+            log,
+            vms.make_machine,
+            environment_of(wildcards),
+            node_of(wildcards),
+            SETTINGS.confirm,
+            params.generation,
+        )
+
+
+rule vms_plan:
+    log:
+        f"logs/{SETTINGS.env}/vms_plan.log",
+    run:
+        for environment in ENVIRONMENTS.values():
+            jobs.run(log, vms.show_plan, environment, SETTINGS.confirm)
+
+
+rule vms_stop:
+    log:
+        f"logs/{SETTINGS.env}/vms_stop.log",
+    run:
+        for environment in ENVIRONMENTS.values():
+            jobs.run(log, vms.stop, environment, SETTINGS.node)
+
+
+rule vms_destroy:
+    log:
+        f"logs/{SETTINGS.env}/vms_destroy.log",
+    run:
+        for environment in ENVIRONMENTS.values():
+            jobs.run(
+                log,
+                vms.destroy,
+                environment,
+                SETTINGS.confirm,
+                disks=SETTINGS.disks,
+            )
