@@ -59,7 +59,7 @@ rule talosconfig:
     params:
         code=code.digest("talosconfig"),
         endpoints=lambda wildcards: [
-            node.address for node in environment_of(wildcards).control_planes
+            node.endpoint for node in environment_of(wildcards).control_planes
         ],
     run:
         jobs.run(log, talosconfig.write_talosconfig, environment_of(wildcards))

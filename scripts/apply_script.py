@@ -56,7 +56,7 @@ def facts_digest(environment: Environment) -> str:
         settings.apply_mode,
         [settings.node_timeout, settings.etcd_timeout, settings.call_timeout],
         [
-            [n.name, n.role, n.address, n.maintenance_address, n.mac, n.cert_fingerprint]
+            [n.name, n.role, n.target, n.maintenance_address, n.mac, n.cert_fingerprint]
             for n in environment.nodes
         ],
     ]

@@ -51,6 +51,7 @@ def apply_config(environment: Environment, node: Node) -> None:
         step="applied",
         node=node.name,
         address=node.address,
+        endpoint=node.endpoint,
         sha256=hashlib.sha256(config).hexdigest(),
         mode=mode,
         answer=answer,
@@ -102,8 +103,8 @@ def _tell_of_manifests(environment: Environment, running: bytes, config: bytes) 
             f"{environment.name}: inline manifests changed: {', '.join(names)}. Talos creates "
             "objects that are missing, and changes none that are there. Once all control planes "
             "have their new config, the cluster takes the changes with\n"
-            f"  talosctl --talosconfig {environment.paths.talosconfig} -n {node.address} "
-            f"-e {node.address} upgrade-k8s --to {environment.cluster.kubernetes_version} "
+            f"  talosctl --talosconfig {environment.paths.talosconfig} {node.target} "
+            f"upgrade-k8s --to {environment.cluster.kubernetes_version} "
             "--with-docs=false --with-examples=false\n"
             "  or, for Cilium, with Helm; see docs/cilium.md"
         )
@@ -165,7 +166,7 @@ def _wait_until_applied(environment: Environment, node: Node, config: bytes) -> 
 
 def _wait_until_down(environment: Environment, node: Node) -> None:
     for _ in Wait(f"{environment.name}/{node.name}", "the reboot to begin", _REBOOT_BEGINS):
-        if connection_error(node.address):
+        if connection_error(node.endpoint):
             return
 
 
@@ -196,7 +197,7 @@ def check_identity(environment: Environment, node: Node, running: bytes, wanted:
                 f"{environment.name}/{node.name}: the node at {node.address} runs with another "
                 f"{what}{shown}; nothing was sent",
                 hint="Is NODE_IP right? To give a machine another role or cluster, reset it "
-                f"first: talosctl -n {node.address} -e {node.address} reset --reboot",
+                f"first: talosctl {node.target} reset --reboot",
             )
 
 
@@ -266,7 +267,7 @@ def nodes_with_etcd(environment: Environment) -> list[Node]:
                 f"{environment.name}/{node.name}: its etcd is {state}; the cluster is not "
                 "bootstrapped while an etcd may have data",
                 hint=f"Look at it: talosctl --talosconfig {environment.paths.talosconfig} "
-                f"-n {node.address} -e {node.address} service etcd",
+                f"{node.target} service etcd",
             )
     return running
 

@@ -51,11 +51,12 @@ def warn_of_leftovers(environment: Environment) -> None:
 
 
 def _reset(applied: Path) -> str:
-    address = marker.read(applied).get("address")
+    told = marker.read(applied)
+    address, endpoint = told.get("address"), told.get("endpoint")
     talosconfig = applied.parent.parent / "talosconfig"
     if not address:
         return ""
-    return f"talosctl --talosconfig {talosconfig} -n {address} -e {address} reset --reboot"
+    return f"talosctl --talosconfig {talosconfig} -n {address} -e {endpoint or address} reset --reboot"
 
 
 def prune(environment: Environment) -> None:

@@ -371,9 +371,10 @@ def _node(
             "NODE_HOSTNAME in node.env sets another one than the directory's name.",
         )
     address = _address(own, env_file, "NODE_IP") or _static_address(patches, directory)
-    if own.get("NODE_MAINTENANCE_IP"):
-        _address(own, env_file, "NODE_MAINTENANCE_IP")
-    derived = {"NODE_HOSTNAME": hostname, "NODE_IP": address}
+    for optional in ("NODE_MAINTENANCE_IP", "NODE_ENDPOINT"):
+        _address(own, env_file, optional)
+    endpoint = own.get("NODE_ENDPOINT") or address
+    derived = {"NODE_HOSTNAME": hostname, "NODE_IP": address, "NODE_ENDPOINT": endpoint}
     if cluster_facts.get(vm_facts.URI) and not own.get("NODE_MAC"):
         mac = vm_facts.derived_mac(cluster_facts["ENV"], f"{role}-{name}")
         derived["NODE_MAC"] = mac
@@ -473,7 +474,7 @@ def _check_loopback(environment: Environment) -> None:
     """Secrets that are made on the fly must not get to machines other than this one."""
     kind = "LAB" if environment.cluster.lab else "SIMULATED"
     for node in environment.nodes:
-        for address in (node.address, node.maintenance_address):
+        for address in (node.endpoint, node.maintenance_address):
             if not ipaddress.ip_address(address).is_loopback:
                 raise InventoryError(
                     f"{node.env_file}: {address} is no loopback address, but "
@@ -484,16 +485,22 @@ def _check_loopback(environment: Environment) -> None:
 
 def _check_lab(environment: Environment) -> None:
     """QEMU is told each node's MAC and its address in the lab's own network."""
+    text = environment.facts.get("NETWORK", "")
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError:
+        raise InventoryError(
+            f"{environment.env_file}: NETWORK={text!r} is no IPv4 network",
+            hint="A lab needs one for its nodes, which nothing else sees, e.g. "
+            "NETWORK=10.5.0.0/24",
+        ) from None
     for node in environment.nodes:
-        try:
-            interface = ipaddress.IPv4Interface(node.facts.get("LAB_ADDRESS", ""))
-        except ValueError:
-            interface = None
-        if interface is None or interface.network.prefixlen == 32:
+        if ipaddress.ip_address(node.address) not in network:
             raise InventoryError(
-                f"{node.env_file}: a node of a lab needs LAB_ADDRESS",
-                hint="Its address in the network of the lab's nodes, e.g. "
-                "LAB_ADDRESS=10.5.0.11/24.",
+                f"{node.env_file}: NODE_IP {node.address} is not in NETWORK {network} of "
+                f"{environment.env_file}",
+                hint="NODE_IP is the node's address in the lab's own network, NODE_ENDPOINT the "
+                "loopback address by which this machine reaches it.",
             )
         if not node.mac:
             raise InventoryError(

@@ -45,7 +45,10 @@ class Live:
 def secure_api(environment: Environment, node: Node) -> talosctl.Node:
     """The node's API over mTLS with this environment's talosconfig."""
     return talosctl.Node(
-        node.address, environment.paths.talosconfig, environment.settings.call_timeout
+        node.address,
+        node.endpoint,
+        environment.paths.talosconfig,
+        environment.settings.call_timeout,
     )
 
 
@@ -61,10 +64,10 @@ def observe(environment: Environment, node: Node) -> Live:
 
     :raises NodeError: when it runs, but cannot be judged (an expired certificate, say).
     """
-    refused = connection_error(node.address)
+    refused = connection_error(node.endpoint)
     if not refused:
         return _ask(environment, node)
-    if node.maintenance_address == node.address:
+    if node.maintenance_address == node.endpoint:
         return Live(State.UNREACHABLE, detail=refused)
     refused = connection_error(node.maintenance_address)
     return (
@@ -95,7 +98,7 @@ def observe_securely(environment: Environment, node: Node) -> Live:
 
     :raises NodeError: when it runs, but cannot be judged (an expired certificate, say).
     """
-    refused = connection_error(node.address)  # at once, where talosctl would try for long
+    refused = connection_error(node.endpoint)  # at once, where talosctl would try for long
     if refused:
         return Live(State.UNREACHABLE, detail=refused)
     try:
@@ -142,7 +145,7 @@ def foreign(environment: Environment, node: Node) -> NodeError:
         f"cluster: its certificate is not from the CA in {environment.bundle}; nothing was sent",
         hint=f"Is NODE_IP in {node.env_file} right, and {environment.bundle} this cluster's?\n"
         "If the machine is to leave its old cluster, reset it with the old cluster's talosconfig: "
-        f"talosctl -n {node.address} -e {node.address} reset --reboot",
+        f"talosctl {node.target} reset --reboot",
     )
 
 

@@ -153,8 +153,18 @@ class Node:
 
     @property
     def maintenance_address(self) -> str:
-        """Where it answers in maintenance mode: ``NODE_MAINTENANCE_IP``, else its address."""
-        return self.facts.get("NODE_MAINTENANCE_IP") or self.address
+        """Where it answers in maintenance mode: ``NODE_MAINTENANCE_IP``, else its endpoint."""
+        return self.facts.get("NODE_MAINTENANCE_IP") or self.endpoint
+
+    @property
+    def endpoint(self) -> str:
+        """Where talosctl connects to reach it: ``NODE_ENDPOINT``, else its address."""
+        return self.facts.get("NODE_ENDPOINT") or self.address
+
+    @property
+    def target(self) -> str:
+        """The arguments by which talosctl reaches this node and no other."""
+        return f"-n {self.address} -e {self.endpoint}"
 
     @property
     def cert_fingerprint(self) -> str:

@@ -16,6 +16,6 @@ def write_client_certificate(environment: Environment) -> None:
 def write_talosconfig(environment: Environment) -> None:
     """The talosconfig to use: endpoints are the control planes, and there are no nodes in it."""
     talosconfig = environment.paths.client_certificate.read_bytes()
-    endpoints = [node.address for node in environment.control_planes]
+    endpoints = [node.endpoint for node in environment.control_planes]
     content = talosctl.with_endpoints(talosconfig, endpoints)
     files.write_atomically(environment.paths.talosconfig, content)

@@ -153,12 +153,14 @@ def validate(config: bytes) -> str:
 class Node:
     """The Talos API of one node, over mTLS with a talosconfig.
 
-    :ivar address: both ``--nodes`` and ``--endpoints`` of every call, so that none can reach
-        another node.
+    :ivar address: the ``--nodes`` of every call.
+    :ivar endpoint: the ``--endpoints`` of every call: the node itself, so that none can reach
+        another.
     :ivar timeout: the most that one call may take, in seconds.
     """
 
     address: str
+    endpoint: str
     talosconfig: Path
     timeout: float
 
@@ -218,7 +220,7 @@ class Node:
         return self._result(*arguments).stdout
 
     def _result(self, *arguments: str, stdin: bytes = b"") -> Result:
-        target = ("--talosconfig", str(self.talosconfig), "-n", self.address, "-e", self.address)
+        target = ("--talosconfig", str(self.talosconfig), "-n", self.address, "-e", self.endpoint)
         return _checked(_remote(*arguments, *target, stdin=stdin, timeout=self.timeout))
 
 

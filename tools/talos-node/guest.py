@@ -45,6 +45,26 @@ BOUND_OVER = (
     *("cri/conf.d/cri.toml", "cri/conf.d/00-base.part", "cri/conf.d/01-registries.part"),
     *("cri/conf.d/20-customization.part", "cri/conf.d/base-spec.json", "containerd/config.toml"),
 )
+# The containerd that runs Talos's own services needs neither Kubernetes's interface nor file systems
+# that are not there; looking for them costs seconds on an emulated processor.
+SYSTEM_CONTAINERD = """version = 3
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri",
+  "io.containerd.cri.v1.images",
+  "io.containerd.cri.v1.runtime",
+  "io.containerd.nri.v1.nri",
+  "io.containerd.podsandbox.controller.v1.podsandbox",
+  "io.containerd.sandbox.controller.v1.shim",
+  "io.containerd.snapshotter.v1.blockfile",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.erofs",
+  "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.differ.v1.erofs",
+  "io.containerd.tracing.processor.v1.otlp",
+  "io.containerd.internal.v1.tracing",
+]
+"""
 LIBRARIES = ("libc.so.6", "libseccomp.so.2", "ld-linux-x86-64.so.2")
 
 
@@ -108,6 +128,7 @@ def make_root(root: Path, packages: Path, programs: Mapping[str, Path], version:
     for name in BOUND_OVER:
         (root / "etc" / name).touch()
     (root / "etc/cri/containerd.toml").write_text("version = 3\n")
+    (root / "etc/containerd/config.toml").write_text(SYSTEM_CONTAINERD)
     (root / "etc/ssl/certs/ca-certificates.crt").write_bytes(certificates())
     (root / "etc/hostname").write_text("talos\n")
     (root / "etc/os-release").write_text(
