@@ -12,10 +12,10 @@ help: ## show this
 setup: ## the Python environment .venv and the pinned tools in it (WITH=lab: for real nodes, too)
 	@$(SETUP) $(if $(WITH),--with $(WITH))
 
-demo: ## set-up, then simulated nodes from encrypted secrets to a bootstrapped cluster
+demo: ## set-up, then real nodes (DEMO=simulated: simulated ones) from secrets to a bootstrapped cluster
 	@$(SETUP) --with demo
-	$(SNAKEMAKE) --config env=demo -j4
-	$(SNAKEMAKE) nodes --config env=demo --quiet all
+	$(SNAKEMAKE) --config env=$$(cat .venv/share/demo) -j4
+	$(SNAKEMAKE) nodes --config env=$$(cat .venv/share/demo) --quiet all
 
 test: ## set-up, then all tests (PYTEST_ARGS are passed on)
 	@$(SETUP) --with test

@@ -8,9 +8,9 @@ rule start_lab:
         "logs/{env}/start_lab.log",
     params:
         nodes=lambda wildcards: lab.nodes_digest(environment_of(wildcards)),
-        left_behind=lambda wildcards: lab.left_behind(environment_of(wildcards)),
+        generation=lambda wildcards: lab.generation(environment_of(wildcards)),
     run:
-        jobs.run(log, lab.start, environment_of(wildcards))
+        jobs.run(log, lab.start, environment_of(wildcards), params.generation)
 
 
 rule lab_stop:

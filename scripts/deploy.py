@@ -291,8 +291,14 @@ def _wait_for_etcd(environment: Environment) -> list[str]:
     for node in environment.control_planes:
         who = f"{environment.name}/{node.name}"
         wanted = len(environment.control_planes)
+        state = ""
         for attempt in Wait(who, f"{wanted} etcd members", environment.settings.etcd_timeout):
             try:
+                # Without an etcd that runs, a node leaves the other question without an answer.
+                state = state if state == "Running" else secure_api(environment, node).etcd_state()
+                if state != "Running":
+                    attempt.because(f"its etcd is {state or 'not known'}")
+                    continue
                 members = secure_api(environment, node).etcd_members()
             except CallError as error:
                 if error.failure not in (Failure.UNREACHABLE, Failure.FAILED_PRECONDITION):

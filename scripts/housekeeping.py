@@ -56,7 +56,9 @@ def _reset(applied: Path) -> str:
     talosconfig = applied.parent.parent / "talosconfig"
     if not address:
         return ""
-    return f"talosctl --talosconfig {talosconfig} -n {address} -e {endpoint or address} reset --reboot"
+    return (
+        f"talosctl --talosconfig {talosconfig} -n {address} -e {endpoint or address} reset --reboot"
+    )
 
 
 def prune(environment: Environment) -> None:

@@ -491,8 +491,7 @@ def _check_lab(environment: Environment) -> None:
     except ValueError:
         raise InventoryError(
             f"{environment.env_file}: NETWORK={text!r} is no IPv4 network",
-            hint="A lab needs one for its nodes, which nothing else sees, e.g. "
-            "NETWORK=10.5.0.0/24",
+            hint="A lab needs one for its nodes, which nothing else sees, e.g. NETWORK=10.5.0.0/24",
         ) from None
     for node in environment.nodes:
         if ipaddress.ip_address(node.address) not in network:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts import files
+from scripts import files, marker
 from scripts.errors import NodeError, ToolError
 from scripts.model import Environment, Node
 from scripts.process import find
@@ -33,6 +33,8 @@ _CPU = "Nehalem"
 _START_TIMEOUT = 20.0
 # Where nodes find the registry that answers for all they pull (see the patches of the lab).
 _REGISTRY = "10.0.2.100:80"
+
+_generations: dict[Path, int] = {}
 
 
 def state_directory(environment: Environment, node: Node | None = None) -> Path:
@@ -52,11 +54,18 @@ def nodes_digest(environment: Environment) -> str:
     return hashlib.sha256("\n".join(commands).encode()).hexdigest()
 
 
-def left_behind(environment: Environment) -> bool:
-    """Whether :func:`ready_file` is there although a node was powered off."""
-    return ready_file(environment).exists() and not all(
-        running(environment, node) for node in environment.nodes
-    )
+def generation(environment: Environment) -> int:
+    """A number to be kept as a parameter of the job that powers nodes on; found once a run.
+
+    :func:`ready_file` says which number it was made with. It stays while all nodes run; else it is
+    the next one, and Snakemake runs the job again.
+    """
+    path = ready_file(environment)
+    if path not in _generations:
+        number = marker.read(path).get("generation")
+        on = all(running(environment, node) for node in environment.nodes)
+        _generations[path] = (number if isinstance(number, int) else 0) + (0 if on else 1)
+    return _generations[path]
 
 
 def running(environment: Environment, node: Node) -> bool:
@@ -71,9 +80,10 @@ def running(environment: Environment, node: Node) -> bool:
     return False
 
 
-def start(environment: Environment) -> None:
+def start(environment: Environment, number: int) -> None:
     """Power on all nodes that are off.
 
+    :param number: from :func:`generation`.
     :raises ToolError: when QEMU or what the nodes boot from is missing.
     :raises NodeError: when a node does not start.
     """
@@ -90,7 +100,7 @@ def start(environment: Environment) -> None:
         f"(consoles: {state_directory(environment)}/*/console.log; stop them: "
         f"snakemake lab_stop --config env={environment.name})"
     )
-    ready_file(environment).touch()
+    marker.write(ready_file(environment), step="powered on", generation=number)
 
 
 def power_on(environment: Environment, node: Node) -> None:
@@ -171,8 +181,8 @@ def command(environment: Environment, node: Node) -> list[str]:
 def _kernel_arguments(node: Node) -> str:
     prefix = ipaddress.ip_network(node.facts["NETWORK"]).prefixlen
     return (
-        f"console=ttyS0 quiet panic=1 mitigations=off audit=0 talosmake.address={node.address}/{prefix} "
-        f"talosmake.hostname={node.hostname}"
+        "console=ttyS0 quiet panic=1 mitigations=off audit=0 "
+        f"talosmake.address={node.address}/{prefix} talosmake.hostname={node.hostname}"
     )
 
 

@@ -235,7 +235,7 @@ def test_unreachable_node_is_named_with_the_time(metal: Project, network: str) -
 
 def test_foreign_cluster_is_refused(lab: Project, network: str) -> None:
     lab.ok(*UP)
-    for path in ("secrets", "rendered_configs", ".simulator/lab/secrets"):
+    for path in ("secrets", "rendered_configs"):
         lab.remove(path)
     error = lab.fails("apply", *UP)
     assert "belongs to another cluster" in error

@@ -49,7 +49,9 @@ def awkward(project: Project, monkeypatch: pytest.MonkeyPatch) -> Environment:
     project.environment("lab-1_a", facts.replace("'it''s'", '"it\'s $5"'), cluster_env)
     project.node("lab-1_a", "control_planes", "cp_1", "10.9.0.11")
     project.node("lab-1_a", "control_planes", "cp-2", "fd00:0:0::12", AWKWARD)
-    project.node("lab-1_a", "workers", "cp-2", "10.9.0.21", "NODE_HOSTNAME=w\n")
+    project.node(
+        "lab-1_a", "workers", "cp-2", "10.9.0.21", "NODE_HOSTNAME=w\nNODE_ENDPOINT=192.0.2.21\n"
+    )
     project.write("patches/common.yaml", SHARED)
     project.write("patches/envs/lab-1_a/control_planes/common.yaml", CONTROL_PLANES)
     project.patch("lab-1_a", "workers", "cp-2", NODE)

@@ -8,7 +8,12 @@ from scripts.apply_script import render_apply_script
 from scripts.model import Environment
 from tests.golden.conftest import Golden
 
-ADDRESSES = ("10.9.0.11", "fd00::12", "10.9.0.21")
+TARGETS = (
+    "-n 10.9.0.11 -e 10.9.0.11",
+    "-n fd00::12 -e fd00::12",
+    "-n 10.9.0.21 -e 192.0.2.21",
+    "--insecure -n 192.0.2.21 -e 192.0.2.21",
+)
 
 
 def test_apply_script(awkward: Environment, golden: Golden) -> None:
@@ -41,4 +46,4 @@ def test_awkward_values_are_data_and_never_run(awkward: Environment, tmp_path: P
     fingerprint = awkward.control_planes[0].cert_fingerprint
     assert fingerprint == 'a\'b "c" $(touch made) `touch made` ${HOME} \\ ; # *'
     assert f"--cert-fingerprint {fingerprint}" in done.stdout
-    assert all(f"-n {address} -e {address}" in done.stdout for address in ADDRESSES)
+    assert all(target in done.stdout for target in TARGETS)

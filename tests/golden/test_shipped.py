@@ -14,11 +14,18 @@ from scripts import inventory
 from scripts.model import Environment
 from tests.project import REPOSITORY, Project
 
-SHIPPED = ("demo", "dev", "prod", "staging")
+SHIPPED = ("demo", "demo-real", "dev", "lab", "prod", "staging")
 
 _POOL = ["cilium", "cilium-l2_announcements", "cilium-pool"]
 # The inline manifests of control planes; simulated nodes announce no addresses.
-CILIUM = {"demo": _POOL[:2], "dev": _POOL, "prod": _POOL, "staging": _POOL}
+CILIUM = {
+    "demo": _POOL[:2],
+    "demo-real": [],
+    "dev": _POOL,
+    "lab": [],
+    "prod": _POOL,
+    "staging": _POOL,
+}
 
 
 @pytest.fixture
@@ -39,6 +46,8 @@ def test_shipped_environments() -> None:
         ("staging", "talos-staging", "https://10.0.2.10:6443", 3, 2),
         ("prod", "talos-prod", "https://10.1.1.10:6443", 3, 3),
         ("demo", "talos-demo", "https://127.0.10.11:6443", 3, 2),
+        ("demo-real", "talos-demo-real", "https://10.6.0.11:6443", 1, 1),
+        ("lab", "talos-lab", "https://10.5.0.11:6443", 3, 1),
     ],
 )
 def test_cluster_and_nodes(
@@ -49,6 +58,7 @@ def test_cluster_and_nodes(
     counts = (len(environment.control_planes), len(environment.workers))
     assert counts == (control_planes, workers)
     assert environment.cluster.simulated is (name == "demo")
+    assert environment.cluster.lab is (name in ("demo-real", "lab"))
 
 
 @pytest.mark.usefixtures("_repository")

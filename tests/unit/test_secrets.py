@@ -79,13 +79,13 @@ def test_bundle_of_simulated_nodes_without_its_key_is_left_alone(
 
 @pytest.mark.usefixtures("_no_tools")
 def test_throwaway_secrets_are_not_for_real_machines(dev: Environment) -> None:
-    with pytest.raises(SecretsError, match="no environment of simulated nodes"):
+    with pytest.raises(SecretsError, match="no environment on this machine alone"):
         secrets.create_throwaway(dev)
 
 
 def test_lost_throwaway_secrets_are_noticed(small: Project, lab: Environment) -> None:
     assert not secrets.throwaway_lost(lab)
-    small.write(".simulator/lab/secrets", "digest\n")
+    small.write("secrets/.lab.made", "digest\n")
     assert secrets.throwaway_lost(lab)
     small.write("secrets/lab.yaml", "x")
     assert not secrets.throwaway_lost(lab)

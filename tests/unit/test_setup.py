@@ -144,11 +144,34 @@ def test_is_source(name: str, expected: bool) -> None:
     assert setup.is_source(name) is expected
 
 
-@pytest.mark.parametrize(("wanted", "simulator"), [([], False), (["demo"], True), (["test"], True)])
-def test_the_simulator_is_for_demo_and_tests(wanted: list[str], simulator: bool) -> None:
-    tools = setup.wanted_tools(wanted, helm=False)
+@pytest.mark.parametrize("simulated", [False, True])
+def test_the_simulator_is_for_simulated_nodes(simulated: bool) -> None:
+    tools = setup.wanted_tools([], simulated=simulated, helm=False)
     assert tools[:3] == [setup.AGE, setup.SOPS, setup.TALOSCTL]
-    assert (setup.SIMULATOR in tools) is simulator
+    assert (setup.SIMULATOR in tools) is simulated
+
+
+@pytest.mark.parametrize(
+    ("choice", "qemu", "memory", "expected"),
+    [
+        ("", True, 8000, "demo-real"),
+        ("", False, 8000, "demo"),
+        ("", True, 1000, "demo"),
+        ("real", False, 1000, "demo-real"),
+        ("simulated", True, 8000, "demo"),
+    ],
+)
+def test_the_demo_has_real_nodes_where_it_can(
+    choice: str, qemu: bool, memory: int, expected: str
+) -> None:
+    name, why = setup.demo_environment(choice, qemu=qemu, memory=memory)
+    assert name == expected
+    assert ("real Talos nodes" in why) is (name == "demo-real")
+
+
+def test_another_choice_for_the_demo_is_a_mistake() -> None:
+    with pytest.raises(setup.SetupError, match="DEMO=Real: it is real or simulated"):
+        setup.demo_environment("Real", qemu=True, memory=8000)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +181,8 @@ def test_the_simulator_is_for_demo_and_tests(wanted: list[str], simulator: bool)
 def test_helm_is_for_environments_that_use_it_and_for_tests(
     wanted: list[str], used: bool, expected: bool
 ) -> None:
-    assert (setup.HELM in setup.wanted_tools(wanted, helm=used)) is expected
+    tools = setup.wanted_tools(wanted, simulated=False, helm=used)
+    assert (setup.HELM in tools) is expected
 
 
 @pytest.mark.parametrize(

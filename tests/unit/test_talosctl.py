@@ -89,7 +89,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
     return answering
 
 
-NODE = Node("10.0.1.11", Path("talosconfig"), 5)
+NODE = Node("10.0.1.11", "192.0.2.11", Path("talosconfig"), 5)
 BARE = MaintenanceNode("10.0.1.11", "", 5)
 COLUMNS = (
     "NODE         ID                 HOSTNAME   PEER URLS                 CLIENT URLS   LEARNER"
@@ -104,7 +104,7 @@ def member(name: str, learner: str = "false") -> str:
 def test_every_call_is_for_one_node_alone(answer: Answer) -> None:
     calls = answer("kubeconfig")
     NODE.kubeconfig()
-    assert calls[0][-6:] == ("--talosconfig", "talosconfig", "-n", "10.0.1.11", "-e", "10.0.1.11")
+    assert calls[0][-6:] == ("--talosconfig", "talosconfig", "-n", "10.0.1.11", "-e", "192.0.2.11")
     calls = answer("")
     BARE.macs()
     assert calls[0][-5:] == ("--insecure", "-n", "10.0.1.11", "-e", "10.0.1.11")

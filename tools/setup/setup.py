@@ -43,6 +43,28 @@ class SetupError(Exception):
     """Something that a person has to mend, with what to do."""
 
 
+def demo_environment(choice: str, *, qemu: bool, memory: int) -> tuple[str, str]:
+    """The environment of the demo, with real nodes or simulated ones, and why.
+
+    :param choice: what the variable ``DEMO`` says: real, simulated, or nothing.
+    :param qemu: whether QEMU is there or can be installed.
+    :param memory: what the machine has left, in MiB.
+    :raises SetupError: for another choice.
+    """
+    if choice not in ("", "real", "simulated"):
+        raise SetupError(f"DEMO={choice}: it is real or simulated, or left out")
+    if choice == "simulated":
+        return "demo", "simulated nodes, as DEMO says"
+    if choice == "real":
+        return "demo-real", "real Talos nodes in QEMU, as DEMO says"
+    if not qemu:
+        return "demo", "simulated nodes, because there is no QEMU (DEMO=real insists)"
+    if memory < DEMO_MEMORY:
+        short = f"{memory} of {DEMO_MEMORY} MiB of memory"
+        return "demo", f"simulated nodes, because there are only {short} (DEMO=real insists)"
+    return "demo-real", "real Talos nodes in QEMU (DEMO=simulated: quicker, simulated ones)"
+
+
 @dataclass(frozen=True)
 class Tool:
     """A program that the workflow calls.
@@ -110,6 +132,8 @@ GUEST_TOOLS = (
     ),
     Tool("talos-node/etcd", ("server",), 1, "go.etcd.io/etcd/server/v3"),
 )
+# For two real nodes and what talks to them, in MiB.
+DEMO_MEMORY = 3072
 GUEST_FILES = ("vmlinuz", "initramfs", "image.squashfs", "images")
 
 
@@ -171,12 +195,12 @@ def build_name(version: str, sources: Mapping[str, bytes], flags: Sequence[str])
     return f"{version}-{digest([*named, ' '.join(flags).encode()])}"
 
 
-def wanted_tools(wanted: Iterable[str], *, helm: bool) -> list[Tool]:
-    """Which tools are needed; simulated nodes only for the demo and the tests.
+def wanted_tools(wanted: Iterable[str], *, simulated: bool, helm: bool) -> list[Tool]:
+    """Which tools are needed.
 
+    :param simulated: whether there are to be simulated nodes.
     :param helm: whether an environment needs it.
     """
-    simulated = {"demo", "test"} & set(wanted)
     tools = [AGE, SOPS, TALOSCTL] + ([SIMULATOR] if simulated else [])
     return tools + ([HELM] if helm or "test" in wanted else [])
 
@@ -749,9 +773,7 @@ def ensure_built(tool: Tool) -> Path:
     home, _ = _home(tool)
     source = ROOT / "tools" / tool.directory
     flags = tool.build_flags(_home(tool)[1])
-    make_once(
-        home, tool.programs, lambda temporary: _build(tool, source, home, temporary, flags)
-    )
+    make_once(home, tool.programs, lambda temporary: _build(tool, source, home, temporary, flags))
     return home
 
 
@@ -837,10 +859,34 @@ def set_up(wanted: Sequence[str]) -> None:
         ensure_environment(wanted)
         places = [ROOT / "config/config.yaml", *ROOT.glob("patches/envs/*/cluster.env")]
         helm = uses_helm(path.read_text(errors="replace") for path in places if path.is_file())
-        for tool in wanted_tools(wanted, helm=helm):
+        demo = choose_demo() if "demo" in wanted else ""
+        simulated = demo == "demo" or "test" in wanted
+        for tool in wanted_tools(wanted, simulated=simulated, helm=helm):
             ensure_tool(tool)
-        if {"lab", "test"} & set(wanted):
+        if demo == "demo-real" or {"lab", "test"} & set(wanted):
             ensure_guest()
+
+
+def choose_demo() -> str:
+    """The environment of the demo; also written to .venv/share/demo, for make."""
+    apt = which("apt-get") and apt_command([], root=os.geteuid() == 0, sudo=bool(which("sudo")))
+    name, why = demo_environment(
+        os.environ.get("DEMO", ""),
+        qemu=bool(which("qemu-system-x86_64") or apt),
+        memory=available_memory(),
+    )
+    say(f"the demo has {why}")
+    (VENV / "share").mkdir(exist_ok=True)
+    (VENV / "share/demo").write_text(f"{name}\n")
+    return name
+
+
+def available_memory() -> int:
+    """What the machine has left, in MiB; 0 where nobody says."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+        return int(found[1]) // 1024 if found else 0
+    return 0
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

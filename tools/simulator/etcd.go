@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -13,6 +14,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
+
+// askAgain is how long to wait before looking for an etcd again.
+const askAgain = 50 * time.Millisecond
 
 // etcdCluster is one (simulated) etcd cluster. There is one for each bootstrap,
 // so bootstrapping two nodes of the same Talos cluster makes two, as it would
@@ -219,7 +223,7 @@ func (n *node) leaveEtcd() error {
 // answer.
 func (n *node) localEtcd() (*etcdCluster, error) {
 	if !n.etcdReady() {
-		return nil, etcdRefused("[::1]")
+		return nil, noEtcdError{"[::1]"}
 	}
 
 	return n.etcdCluster(), nil
@@ -235,7 +239,7 @@ func (n *node) anyEtcd() (*etcdCluster, error) {
 	}
 
 	if id == "" {
-		return nil, etcdRefused(n.spec.address.String())
+		return nil, noEtcdError{n.spec.address.String()}
 	}
 
 	cluster := n.fleet.etcd[id]
@@ -246,11 +250,42 @@ func (n *node) anyEtcd() (*etcdCluster, error) {
 	return cluster, nil
 }
 
-// etcdRefused is the error of a connection to an etcd that does not run.
-func etcdRefused(host string) error {
-	return status.Errorf(codes.Unavailable,
+// awaitEtcd looks for an etcd until there is one or the caller gives up: a real
+// node leaves these questions without an answer while no etcd runs. The fleet's
+// lock is held, but not while it waits.
+func (n *node) awaitEtcd(ctx context.Context, find func() (*etcdCluster, error)) (*etcdCluster, error) {
+	for {
+		cluster, err := find()
+		if !errors.As(err, &noEtcdError{}) {
+			return cluster, err
+		}
+
+		n.fleet.mu.Unlock()
+
+		select {
+		case <-ctx.Done():
+		case <-time.After(askAgain):
+		}
+
+		n.fleet.mu.Lock()
+
+		if ctx.Err() != nil {
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+	}
+}
+
+// noEtcdError is the error of a connection to an etcd that does not run.
+type noEtcdError struct{ host string }
+
+// Error implements error.
+func (e noEtcdError) Error() string { return e.GRPCStatus().Message() }
+
+// GRPCStatus is what the caller of a method is told.
+func (e noEtcdError) GRPCStatus() *status.Status {
+	return status.Newf(codes.Unavailable,
 		"connection error: desc = \"transport: Error while dialing: dial tcp %s:%d: connect: connection refused\"",
-		host, constants.EtcdClientPort)
+		e.host, constants.EtcdClientPort)
 }
 
 // asProto lists the members for the API.

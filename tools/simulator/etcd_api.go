@@ -21,7 +21,7 @@ const (
 
 // EtcdMemberList implements machine.MachineService.
 func (s *machineService) EtcdMemberList(
-	_ context.Context, in *machine.EtcdMemberListRequest,
+	ctx context.Context, in *machine.EtcdMemberListRequest,
 ) (*machine.EtcdMemberListResponse, error) {
 	n := s.node
 
@@ -37,7 +37,7 @@ func (s *machineService) EtcdMemberList(
 		find = n.localEtcd
 	}
 
-	cluster, err := find()
+	cluster, err := n.awaitEtcd(ctx, find)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (s *machineService) EtcdMemberList(
 }
 
 // EtcdStatus implements machine.MachineService.
-func (s *machineService) EtcdStatus(context.Context, *emptypb.Empty) (*machine.EtcdStatusResponse, error) {
+func (s *machineService) EtcdStatus(ctx context.Context, _ *emptypb.Empty) (*machine.EtcdStatusResponse, error) {
 	n := s.node
 
 	n.fleet.mu.Lock()
@@ -56,7 +56,7 @@ func (s *machineService) EtcdStatus(context.Context, *emptypb.Empty) (*machine.E
 		return nil, err
 	}
 
-	cluster, err := n.localEtcd()
+	cluster, err := n.awaitEtcd(ctx, n.localEtcd)
 	if err != nil {
 		return nil, fmt.Errorf("failed to query etcd status: %w", err)
 	}
@@ -99,7 +99,7 @@ func (s *machineService) EtcdAlarmList(context.Context, *emptypb.Empty) (*machin
 
 // EtcdSnapshot implements machine.MachineService.
 func (s *machineService) EtcdSnapshot(_ *machine.EtcdSnapshotRequest, stream machine.MachineService_EtcdSnapshotServer) error {
-	snapshot, err := s.snapshot()
+	snapshot, err := s.snapshot(stream.Context())
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (s *machineService) EtcdSnapshot(_ *machine.EtcdSnapshotRequest, stream mac
 }
 
 // snapshot makes up a snapshot that nobody can mistake for a real one.
-func (s *machineService) snapshot() ([]byte, error) {
+func (s *machineService) snapshot(ctx context.Context) ([]byte, error) {
 	n := s.node
 
 	n.fleet.mu.Lock()
@@ -118,7 +118,7 @@ func (s *machineService) snapshot() ([]byte, error) {
 		return nil, err
 	}
 
-	if _, err := n.localEtcd(); err != nil {
+	if _, err := n.awaitEtcd(ctx, n.localEtcd); err != nil {
 		return nil, fmt.Errorf("failed reading etcd snapshot: %w", err)
 	}
 

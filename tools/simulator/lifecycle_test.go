@@ -114,8 +114,10 @@ func TestCluster(t *testing.T) {
 
 	first, admin := c.admin(addresses[0])
 
-	_, err := admin.EtcdMemberList(first, &machine.EtcdMemberListRequest{})
-	wantCode(t, "members before bootstrap", err, codes.Unavailable, "connection refused")
+	impatient, cancel := context.WithTimeout(first, 300*time.Millisecond)
+	_, err := admin.EtcdMemberList(impatient, &machine.EtcdMemberListRequest{})
+	cancel()
+	wantCode(t, "members before bootstrap", err, codes.DeadlineExceeded, "")
 
 	worker, workerClient := c.admin(addresses[3])
 	wantCode(t, "bootstrap of a worker", workerClient.Bootstrap(worker, &machine.BootstrapRequest{}),

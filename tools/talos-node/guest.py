@@ -45,8 +45,8 @@ BOUND_OVER = (
     *("cri/conf.d/cri.toml", "cri/conf.d/00-base.part", "cri/conf.d/01-registries.part"),
     *("cri/conf.d/20-customization.part", "cri/conf.d/base-spec.json", "containerd/config.toml"),
 )
-# The containerd that runs Talos's own services needs neither Kubernetes's interface nor file systems
-# that are not there; looking for them costs seconds on an emulated processor.
+# The containerd that runs Talos's own services needs neither Kubernetes's interface nor file
+# systems that are not there; looking for them costs seconds on an emulated processor.
 SYSTEM_CONTAINERD = """version = 3
 disabled_plugins = [
   "io.containerd.grpc.v1.cri",

@@ -27,13 +27,21 @@ done
 say() { printf '%s\n' "$*"; }
 fail() { printf 'apply.sh: %s\n' "$*" >&2; exit 1; }
 
+# Where to connect to reach the node with an address.
+endpoint_of() {
+  case $1 in
+    10.9.0.21) echo 192.0.2.21 ;;
+    *) echo "$1" ;;
+  esac
+}
+
 # The secure API of one node, and of no other.
-node() { local address=$1; shift; talosctl "$@" -n "$address" -e "$address"; }
+node() { local address=$1; shift; talosctl "$@" -n "$address" -e "$(endpoint_of "$address")"; }
 
 # What answers at the addresses: running, maintenance, foreign or unreachable.
 state_of() {
   local address=$1 maintenance=$2 output
-  if output=$(timeout 1 talosctl get machinestatus -n "$address" -e "$address" 2>&1); then
+  if output=$(timeout 1 talosctl get machinestatus -n "$address" -e "$(endpoint_of "$address")" 2>&1); then
     echo running
   elif output=$(timeout 1 talosctl get links --insecure -n "$maintenance" -e "$maintenance" 2>&1); then
     echo maintenance
@@ -91,7 +99,7 @@ apply() {
     say "# $name, if in maintenance mode:"
     say "talosctl apply-config --insecure -n $maintenance -e $maintenance --file $here/$file${insecure[*]:+ ${insecure[*]}}"
     say "# $name, if it runs already:"
-    say "talosctl apply-config -n $address -e $address --file $here/$file --mode $apply_mode"
+    say "talosctl apply-config -n $address -e $(endpoint_of "$address") --file $here/$file --mode $apply_mode"
     return
   fi
   check_validated "$name" "$file" "$role-$name.validated"
@@ -109,7 +117,7 @@ apply() {
       fi
       ;;
     running)
-      check_mac "$name" "$mac" -n "$address" -e "$address"
+      check_mac "$name" "$mac" -n "$address" -e "$(endpoint_of "$address")"
       check_role "$name" "$role" "$address"
       answer=$(node "$address" apply-config --file "$here/$file" --mode "$apply_mode" 2>&1) || fail "$name: ${answer%%diff:*}"
       say "$name ($address): ${answer%%diff:*}"
@@ -161,9 +169,9 @@ if $bootstrap && ! $dry_run; then
   say "kubeconfig: $here/kubeconfig"
 fi
 
-apply cp-2 worker 10.9.0.21 10.9.0.21 '' ''
+apply cp-2 worker 10.9.0.21 192.0.2.21 '' ''
 
 if ! $bootstrap || $dry_run; then
   say "To bootstrap (once, on the first control plane; apply.sh --bootstrap does it and waits for etcd):"
-  say "talosctl --talosconfig $TALOSCONFIG -n $first -e $first bootstrap"
+  say "talosctl --talosconfig $TALOSCONFIG -n $first -e $(endpoint_of "$first") bootstrap"
 fi
