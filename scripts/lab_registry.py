@@ -15,7 +15,9 @@ from typing import cast
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
-class _Pull(BaseHTTPRequestHandler):
+class Pull(BaseHTTPRequestHandler):
+    """What a pull asks for, from a directory of images; nothing else."""
+
     protocol_version = "HTTP/1.1"
 
     def __init__(self, images: Path) -> None:
@@ -68,4 +70,4 @@ class _Pull(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    _Pull(Path(sys.argv[1]))
+    Pull(Path(sys.argv[1]))

@@ -90,13 +90,6 @@ class Project:
         disk = "machine:\n  install:\n    disk: /dev/vda\n"
         self.write(f"patches/envs/{name}/common.yaml", disk)
 
-    def environment_facts(self, env: str, old: str, new: str) -> None:
-        """Put other facts in the place of some in an environment's cluster.env."""
-        path = f"patches/envs/{env}/cluster.env"
-        text = self.read(path)
-        assert old in text, text
-        self.write(path, text.replace(old, new))
-
     def node(self, env: str, role: str, name: str, address: str, facts: str = "") -> None:
         """A node's directory.
 

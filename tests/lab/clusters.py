@@ -94,6 +94,6 @@ def kill_machines(project: Project) -> None:
     """End every QEMU that a project started, as power failure would."""
     for pid_file in project.root.glob(".lab/*/*/pid"):
         pid = int(pid_file.read_text())
-        command = Path(f"/proc/{pid}/cmdline")
-        if command.exists() and str(pid_file).encode() in command.read_bytes().replace(b"\0", b" "):
+        place = Path(f"/proc/{pid}/cwd")
+        if place.exists() and place.readlink() == project.root:
             os.kill(pid, signal.SIGKILL)

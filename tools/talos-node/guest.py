@@ -26,7 +26,7 @@ KERNEL = "linux-image-cloud-amd64"
 PACKAGES = ("runc", "libseccomp2", "libc6", "busybox-static")
 
 # Loaded in this order, with what each depends on before it.
-EARLY_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "squashfs", "overlay")
+EARLY_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "loop", "squashfs", "overlay")
 LATE_MODULES = ("nf_tables", "nft_ct", "nft_compat", "wireguard")
 
 DIRECTORIES = (
