@@ -208,7 +208,13 @@ class Node:
 
     def etcd_state(self) -> str:
         """The state of the etcd service, e.g. ``Running`` or ``Preparing``, or "" if unknown."""
-        answer = self._call("service", "etcd").decode(errors="replace")
+        try:
+            answer = self._call("service", "etcd").decode(errors="replace")
+        except CallError as error:
+            # For a moment after bootstrap, while Talos puts the service in anew.
+            if "is not registered" in error.message:
+                return ""
+            raise
         found = re.search(r"^STATE\s+(\S+)", answer, re.MULTILINE)
         return found[1] if found else ""
 

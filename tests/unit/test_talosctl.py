@@ -232,3 +232,14 @@ def test_refusals_are_talosctls_own_words(bundle: bytes) -> None:
         talosctl.validate(b"machine: {type: worker}\n")
     with pytest.raises(ToolError, match="talosctl gen secrets: "):
         talosctl.gen_secrets("nonsense")
+
+
+def test_etcd_that_is_not_registered_has_no_state(answer: Answer) -> None:
+    answer(stderr='error listing services: service "etcd" is not registered on any nodes', code=1)
+    assert NODE.etcd_state() == ""
+
+
+def test_etcd_state_of_a_node_that_refuses_is_an_error(answer: Answer) -> None:
+    answer(stderr="rpc error: code = PermissionDenied desc = not authorized", code=1)
+    with pytest.raises(CallError, match="not authorized"):
+        NODE.etcd_state()
