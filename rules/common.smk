@@ -16,6 +16,7 @@ from scripts import (
     jobs,
     progress,
     render,
+    reset,
     secrets,
     settings,
     simulator,
@@ -196,6 +197,14 @@ def up_files(environment):
     return [*applied_files(environment), *bootstrapped_files(environment)]
 
 
+def reachable_files(environment):
+    """What must be there before nodes can be asked."""
+    simulated = (
+        [simulator.ready_file(environment)] if environment.cluster.simulated else []
+    )
+    return [environment.paths.talosconfig, *simulated]
+
+
 def goal_files(environment):
     return {
         Goal.RENDERED: rendered_files,
@@ -227,6 +236,10 @@ def bootstrapped(_):
 
 def up(_):
     return each_environment(up_files)
+
+
+def reachable(_):
+    return each_environment(reachable_files)
 
 
 def goals(_):
