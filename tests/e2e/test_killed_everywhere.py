@@ -2,9 +2,9 @@
 
 One run records all points that a run passes (tests/e2e/killer/sitecustomize.py): of each job its
 start, each file it writes (the temporary file is there, and not yet renamed), each program that is
-started by a job which touches a machine or a secret, and its end, when Snakemake notes it. Then, for
-each of them, a fresh project is killed there, and the same command run again: with what the kill
-left of Snakemake's own notes, and without any of Snakemake's flags.
+started by a job which touches a machine or a secret, and its end, when Snakemake notes it. Then,
+for each of them, a fresh project is killed there, and the same command run again: with what the
+kill left of Snakemake's own notes, and without any of Snakemake's flags.
 """
 
 from __future__ import annotations
