@@ -130,7 +130,8 @@ def _apply_to_running(environment: Environment, node: Node, config: bytes) -> tu
             return mode, answer
     with rollout.reboot(environment, node):
         before = api.boot_id()
-        answer = api.apply(config, mode).split("diff:")[0].strip().rstrip(";")
+        # What follows says why, and ends in a difference with all secrets.
+        answer = api.apply(config, mode).split(": this config change")[0].split("diff:")[0]
         _wait_until_rebooted(environment, node, before)
         _wait_until_applied(environment, node, config)
     return mode, answer

@@ -83,7 +83,7 @@ def test_reboots_wait_for_etcd(lab: Project, network: str) -> None:
     lab.remove("patches/envs/lab/workers")
     _fault(lab, f'{{"{network}.13": [{{"fault": "refuse"}}]}}')
     markers = [f"rendered_configs/lab/state/controlplane-cp_{n}.applied" for n in (1, 2)]
-    shown = lab.snakemake("-k", *markers, *UP)
+    shown = lab.snakemake("-k", "rendered_configs/lab/apply.sh", *markers, *UP)
     assert shown.code != 0
     assert (
         "waited 2 s for all other etcd members to be healthy, in vain; last: cp-3: "
@@ -111,7 +111,9 @@ def test_reboots_wait_for_etcd(lab: Project, network: str) -> None:
     lab.ok("validate", *UP)
     script = lab.run("bash", "rendered_configs/lab/apply.sh")
     assert script.code == 0, script.output
+    # No difference of configs, which holds all secrets.
     assert "immediate mode" not in script.output
+    assert "A_NAME" not in run.output + script.output
     rolled = _boots(lab)[before + 6 :]
     assert len(rolled) == 6
     assert _one_by_one(rolled)
