@@ -127,7 +127,7 @@ wait_for_healthy_etcd() {
 }
 
 # Sends a config to a running node; what differs, which talosctl shows with all secrets, is cut off.
-send() { node "$1" apply-config --file "$here/$2" --mode "$3" 2>&1 | sed '/diff:/,$d'; }
+send() { node "$1" apply-config --file "$here/$2" --mode "$3" 2>&1 | sed -e '/diff:/,$d' -e 's/\(with a reboot\): .*/\1/'; }
 
 boot_id() { node "$1" read /proc/sys/kernel/random/boot_id 2>/dev/null; }
 
