@@ -38,7 +38,7 @@ workflow.global_resources.update(settings.limits(SETTINGS))
 
 if workflow.is_main_process:
     for _environment in ENVIRONMENTS.values():
-        housekeeping.warn_of_leftovers(_environment)
+        jobs.parsed(housekeeping.warn_of_leftovers, _environment)
         secrets.warn_of_shared_bundle(_environment)
 
 

@@ -12,8 +12,10 @@ def removed_nodes(environment: Environment) -> list[Node]:
     nodes = []
     for role in Role:
         for path in sorted(environment.paths.state.glob(f"{role}-*.applied")):
+            if path.stem in known:
+                continue
             said = {key: str(value) for key, value in marker.read(path).items()}
-            if path.stem in known or not said.get("address"):
+            if not said.get("address"):
                 continue
             name = path.stem.removeprefix(f"{role}-")
             facts = {
