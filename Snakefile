@@ -19,6 +19,7 @@ include: "rules/render.smk"
 include: "rules/validate.smk"
 include: "rules/machines.smk"
 include: "rules/deploy.smk"
+include: "rules/reset.smk"
 include: "rules/housekeeping.smk"
 
 

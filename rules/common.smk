@@ -17,6 +17,7 @@ from scripts import (
     lab,
     progress,
     render,
+    reset,
     secrets,
     settings,
     simulator,
@@ -38,7 +39,7 @@ workflow.global_resources.update(settings.limits(SETTINGS))
 
 if workflow.is_main_process:
     for _environment in ENVIRONMENTS.values():
-        housekeeping.warn_of_leftovers(_environment)
+        jobs.parsed(housekeeping.warn_of_leftovers, _environment)
         secrets.warn_of_shared_bundle(_environment)
 
 
@@ -199,6 +200,14 @@ def up_files(environment):
     return [*applied_files(environment), *bootstrapped_files(environment)]
 
 
+def reachable_files(environment):
+    """What must be there before nodes can be asked."""
+    simulated = (
+        [simulator.ready_file(environment)] if environment.cluster.simulated else []
+    )
+    return [environment.paths.talosconfig, *simulated]
+
+
 def goal_files(environment):
     return {
         Goal.RENDERED: rendered_files,
@@ -230,6 +239,10 @@ def bootstrapped(_):
 
 def up(_):
     return each_environment(up_files)
+
+
+def reachable(_):
+    return each_environment(reachable_files)
 
 
 def goals(_):

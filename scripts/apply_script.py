@@ -12,7 +12,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
 
 from scripts import files
-from scripts.model import Environment
+from scripts.model import Environment, Node
 
 TEMPLATES = Path(__file__).parent / "templates"
 _TEMPLATE = "apply.sh.j2"
@@ -32,6 +32,7 @@ def render_apply_script(environment: Environment) -> str:
         workers=environment.workers,
         control_planes=environment.control_planes,
         first=environment.first_control_plane.address,
+        unchecked=[node.name for node in environment.nodes if not (node.mac or node.uuid)],
         apply_mode=environment.settings.apply_mode,
         # Up, because `timeout 0` waits for ever.
         node_timeout=math.ceil(environment.settings.node_timeout),
@@ -55,9 +56,13 @@ def facts_digest(environment: Environment) -> str:
         environment.cluster.simulated,
         settings.apply_mode,
         [settings.node_timeout, settings.etcd_timeout, settings.call_timeout],
-        [
-            [n.name, n.role, n.target, n.maintenance_address, n.mac, n.cert_fingerprint]
-            for n in environment.nodes
-        ],
+        [_facts(node) for node in environment.nodes],
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _facts(node: Node) -> list[object]:
+    return [
+        *(node.name, node.role, node.target, node.maintenance_address),
+        *(node.mac, node.mac_check, node.uuid, node.cert_fingerprint),
+    ]

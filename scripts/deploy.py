@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
 
-from scripts import files, manifests, marker
+from scripts import files, guard, manifests, marker, rollout
 from scripts.errors import NodeError
 from scripts.live import (
     Live,
@@ -27,11 +25,8 @@ from scripts.talosctl import CallError, Failure
 from scripts.validate import validated_config
 
 UNCHANGED = "unchanged: the node already runs this config"
-# How long a node may go on answering after it said that it reboots, in seconds.
-_REBOOT_BEGINS = 60.0
-_NO_ANSWER = (Failure.UNREACHABLE, Failure.UNKNOWN_AUTHORITY, Failure.CERTIFICATE_REQUIRED)
-# etcd service states that do not yet have data: Talos's service states before Running.
-_WITHOUT_ETCD = ("", "Initialized", "Preparing", "Waiting", "Pre", "Starting", "Skipped")
+# Nobody knows whether it was done.
+NO_ANSWER = (Failure.UNREACHABLE, Failure.UNKNOWN_AUTHORITY, Failure.CERTIFICATE_REQUIRED)
 
 
 def apply_config(environment: Environment, node: Node) -> None:
@@ -44,7 +39,8 @@ def apply_config(environment: Environment, node: Node) -> None:
     :raises NodeError: when the node does not answer, refuses, or is not the right one.
     """
     config = validated_config(environment, node)
-    mode, answer = _apply(environment, node, config)
+    with rollout.turn(environment, node):
+        mode, answer = _apply(environment, node, config)
     say(f"{environment.name}/{node.name}: {answer}")
     marker.write(
         environment.paths.applied(node),
@@ -52,6 +48,10 @@ def apply_config(environment: Environment, node: Node) -> None:
         node=node.name,
         address=node.address,
         endpoint=node.endpoint,
+        hostname=node.hostname,
+        maintenance_address=node.maintenance_address,
+        mac=node.mac if node.mac_check else "",
+        uuid=node.uuid,
         sha256=hashlib.sha256(config).hexdigest(),
         mode=mode,
         answer=answer,
@@ -66,7 +66,7 @@ def _apply(environment: Environment, node: Node, config: bytes) -> tuple[str, st
         try:
             return _apply_once(environment, node, config, live)
         except CallError as error:
-            if error.failure not in _NO_ANSWER or not left:
+            if error.failure not in NO_ANSWER or not left:
                 raise judged(environment, node, error) from None
             say(
                 f"{environment.name}/{node.name}: no answer to apply-config, trying again "
@@ -80,12 +80,12 @@ def _apply_once(environment: Environment, node: Node, config: bytes, live: Live)
         raise foreign(environment, node)
     if live.state is State.MAINTENANCE:
         api = maintenance_api(environment, node)
-        check_macs(environment, node, live.macs)
+        guard.check_machine(environment, node, api, live.macs)
         say(f"{environment.name}/{node.name}: applying in maintenance mode ({api.address})")
         answer = api.apply(config)
         _wait_until_applied(environment, node, config)
         return "maintenance", answer
-    check_identity(environment, node, live.config, config)
+    guard.check_cluster(environment, node, live.config, guard.cluster_id(config))
     if same_config(live.config, config):
         return "none", UNCHANGED
     mode, answer = _apply_to_running(environment, node, config)
@@ -113,15 +113,38 @@ def _tell_of_manifests(environment: Environment, running: bytes, config: bytes) 
 def _apply_to_running(environment: Environment, node: Node, config: bytes) -> tuple[str, str]:
     mode = environment.settings.apply_mode
     api = secure_api(environment, node)
-    check_macs(environment, node, api.macs())
+    guard.check_machine(environment, node, api)
     say(f"{environment.name}/{node.name}: applying to the running node, mode {mode}")
-    answer = api.apply(config, mode).split("diff:")[0].strip().rstrip(";")
     if mode == "staged":
-        return mode, answer
-    if "with a reboot" in answer:
-        _wait_until_down(environment, node)
-    _wait_until_applied(environment, node, config)
+        return mode, f"{api.apply(config, mode)}; it runs as before until you reboot it"
+    if mode != "reboot":
+        # What `auto` does, in two steps: so a reboot can wait until etcd can bear it.
+        try:
+            answer = api.apply(config, "no-reboot")
+        except CallError as error:
+            if error.failure is not Failure.NEEDS_REBOOT:
+                raise
+            if mode == "no-reboot":
+                raise _reboot_not_allowed(environment, node) from None
+        else:
+            _wait_until_applied(environment, node, config)
+            return mode, answer
+    with rollout.reboot(environment, node):
+        before = api.boot_id()
+        # What follows says why, and ends in a difference with all secrets.
+        answer = api.apply(config, mode).split(": this config change")[0].split("diff:")[0]
+        _wait_until_rebooted(environment, node, before)
+        _wait_until_applied(environment, node, config)
     return mode, answer
+
+
+def _reboot_not_allowed(environment: Environment, node: Node) -> NodeError:
+    return NodeError(
+        f"{environment.name}/{node.name}: the new config needs a reboot, and APPLY_MODE is "
+        "no-reboot; nothing was changed",
+        hint=f"Set APPLY_MODE in {environment.env_file} to auto (it reboots now, control planes "
+        "one at a time), or to staged (it takes the config at its next reboot).",
+    )
 
 
 def wait_until_reachable(environment: Environment, node: Node) -> Live:
@@ -164,52 +187,24 @@ def _wait_until_applied(environment: Environment, node: Node, config: bytes) -> 
         attempt.because(live.detail or "it still shows another config")
 
 
-def _wait_until_down(environment: Environment, node: Node) -> None:
-    for _ in Wait(f"{environment.name}/{node.name}", "the reboot to begin", _REBOOT_BEGINS):
-        if connection_error(node.endpoint):
-            return
-
-
-def check_macs(environment: Environment, node: Node, found: Sequence[str]) -> None:
-    """Refuse a machine that does not have the node's ``NODE_MAC``.
-
-    :raises NodeError: with what was expected and what was found.
-    """
-    if node.mac and node.mac not in found:
-        raise NodeError(
-            f"{environment.name}/{node.name}: the machine at {node.address} is not the one in "
-            f"{node.env_file}: NODE_MAC is {node.mac}, the machine has {', '.join(found)}; "
-            "nothing was sent",
-            hint="Mend NODE_MAC or NODE_IP, or find out who has this address.",
-        )
-
-
-def check_identity(environment: Environment, node: Node, running: bytes, wanted: bytes) -> None:
-    """Refuse to turn a running node into another cluster's or another role's.
-
-    :raises NodeError: with what was expected and what was found.
-    """
-    for what, keys in (("cluster.id", ("cluster", "id")), ("machine.type", ("machine", "type"))):
-        has, gets = _value(running, *keys), _value(wanted, *keys)
-        if has != gets:
-            shown = f": it has {has}, the config says {gets}" if what == "machine.type" else ""
-            raise NodeError(
-                f"{environment.name}/{node.name}: the node at {node.address} runs with another "
-                f"{what}{shown}; nothing was sent",
-                hint="Is NODE_IP right? To give a machine another role or cluster, reset it "
-                f"first: talosctl {node.target} reset --reboot",
-            )
-
-
-def _value(config: bytes, *keys: str) -> Any:
-    """A value of the main document of a machine config."""
-    for document in documents(config):
-        if isinstance(document, dict) and "machine" in document:
-            value: Any = document
-            for key in keys:
-                value = value.get(key) if isinstance(value, dict) else None
-            return value
-    return None
+def _wait_until_rebooted(environment: Environment, node: Node, before: str) -> None:
+    """Wait until the node shows another boot ID: as it goes down it still answers for a while."""
+    wait = Wait(
+        f"{environment.name}/{node.name}",
+        "its reboot",
+        environment.settings.node_timeout,
+        hint="The config was sent. Look at the node's console; then run the same command again.",
+    )
+    for attempt in wait:
+        if refused := connection_error(node.endpoint):
+            attempt.because(refused)
+            continue
+        try:
+            if secure_api(environment, node).boot_id() != before:
+                return
+            attempt.because("it still shows the boot before")
+        except CallError as error:
+            attempt.because(error.message)
 
 
 def bootstrap_cluster(environment: Environment) -> None:
@@ -234,20 +229,27 @@ def bootstrap_cluster(environment: Environment) -> None:
 
 def _bootstrap(environment: Environment) -> str:
     first = environment.first_control_plane
-    for left in range(environment.settings.apply_retries, -1, -1):
+    left = environment.settings.apply_retries
+    who, timeout = f"{environment.name}/{first.name}", environment.settings.node_timeout
+    for attempt in Wait(who, "it to take the bootstrap", timeout):
         running = nodes_with_etcd(environment)
         if running:
             return f"etcd already runs on {', '.join(node.name for node in running)}"
-        say(f"{environment.name}: bootstrapping etcd on {first.name} ({first.address})")
+        if not attempt.reason:
+            say(f"{environment.name}: bootstrapping etcd on {first.name} ({first.address})")
         try:
             secure_api(environment, first).bootstrap()
             return f"bootstrapped etcd on {first.name}"
         except CallError as error:
             if error.failure is Failure.ALREADY_EXISTS:
                 return f"etcd was bootstrapped on {first.name} before"
-            if error.failure not in _NO_ANSWER or not left:
-                raise judged(environment, first, error) from None
-            say(f"{environment.name}: no answer to bootstrap, asking again: {error.message}")
+            # A node says so for some seconds after it got its config.
+            if error.failure is not Failure.FAILED_PRECONDITION:
+                if error.failure not in NO_ANSWER or not left:
+                    raise judged(environment, first, error) from None
+                left -= 1
+                say(f"{environment.name}: no answer to bootstrap, asking again: {error.message}")
+            attempt.because(error.message)
     raise AssertionError("the loop returns or raises")
 
 
@@ -262,7 +264,7 @@ def nodes_with_etcd(environment: Environment) -> list[Node]:
         state = _etcd_state(environment, node)
         if state == "Running":
             running.append(node)
-        elif state not in _WITHOUT_ETCD:
+        elif state not in rollout.WITHOUT_ETCD:
             raise NodeError(
                 f"{environment.name}/{node.name}: its etcd is {state}; the cluster is not "
                 "bootstrapped while an etcd may have data",
@@ -299,12 +301,13 @@ def _wait_for_etcd(environment: Environment) -> list[str]:
                 if state != "Running":
                     attempt.because(f"its etcd is {state or 'not known'}")
                     continue
-                members = secure_api(environment, node).etcd_members()
+                known = secure_api(environment, node).etcd_members()
             except CallError as error:
                 if error.failure not in (Failure.UNREACHABLE, Failure.FAILED_PRECONDITION):
                     raise judged(environment, node, error) from None
                 attempt.because(error.message)
                 continue
+            members = [member.hostname for member in known if not member.learner]
             if len(members) >= wanted:
                 break
             attempt.because(f"it knows {len(members)}: {', '.join(members)}")

@@ -14,6 +14,7 @@ from scripts.errors import NodeError
 from scripts.live import Live, State, observe, same_config
 from scripts.model import Environment, Node, Role
 from scripts.progress import say, warn
+from scripts.removed import removed_nodes
 
 _T = TypeVar("_T")
 _AT_ONCE = 16
@@ -42,22 +43,15 @@ def warn_of_leftovers(environment: Environment) -> None:
     if not left:
         return
     names = ", ".join(sorted({path.stem for path in left}))
-    resets = [line for path in left if path.suffix == ".applied" for line in [_reset(path)] if line]
+    runs = [node.name for node in removed_nodes(environment)]
     warn(
         f"{environment.name}: no longer in Git, but still here: {names}. They are not touched.\n"
-        + "".join(f"  -> its machine still runs; reset it first:  {line}\n" for line in resets)
+        + "".join(
+            f"  -> the machine of {name} still has its config; reset it first:  snakemake reset "
+            f"--config env={environment.name} node={name} confirm={name}\n"
+            for name in runs
+        )
         + f"  -> remove what is left here:  snakemake prune --config env={environment.name}"
-    )
-
-
-def _reset(applied: Path) -> str:
-    told = marker.read(applied)
-    address, endpoint = told.get("address"), told.get("endpoint")
-    talosconfig = applied.parent.parent / "talosconfig"
-    if not address:
-        return ""
-    return (
-        f"talosctl --talosconfig {talosconfig} -n {address} -e {endpoint or address} reset --reboot"
     )
 
 

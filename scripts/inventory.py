@@ -29,6 +29,9 @@ ALL = "all"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 _HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# What tells one machine from another must not be shared by all of them.
+_NODE_ONLY = ("NODE_MAC", "NODE_UUID", "MAC_CHECK")
 _BUILT_IN = ("ENV", "NODE_NAME", "NODE_ROLE")
 _REQUIRED = (
     "CLUSTER_NAME",
@@ -91,6 +94,7 @@ def load(
     own = _cluster_facts(directory / "cluster.env")
     facts = merged(defaults or {}, own, {"ENV": name})
     env_file = directory / "cluster.env"
+    _refuse_node_only(facts, env_file)
     schematic_file = _schematic_file(facts, directory)
     cluster = _cluster(facts, env_file)
     nodes = tuple(_nodes(directory, facts, cluster))
@@ -189,6 +193,16 @@ def _refuse_built_in(facts: Mapping[str, str], path: Path) -> None:
             raise InventoryError(
                 f"{path}: {name} is set by the workflow and cannot be given",
                 hint="It comes from the directory's name; remove the line.",
+            )
+
+
+def _refuse_node_only(facts: Mapping[str, str], path: Path) -> None:
+    for name in _NODE_ONLY:
+        if name in facts:
+            raise InventoryError(
+                f"{path}: {name} is about one node and cannot be given for all of them",
+                hint="Write it into the node.env of the node that it is about, and not into "
+                "cluster.env or config.yaml.",
             )
 
 
@@ -380,6 +394,8 @@ def _node(
         derived["NODE_MAC"] = mac
     facts = {**cluster_facts, **own, **built_in, **derived}
     _check_mac(own, env_file)
+    _check_uuid(own, env_file)
+    _one_of(own, env_file, "MAC_CHECK", ("on", "off"), "on")
     return Node(name, role, hostname, address, directory, patches, facts)
 
 
@@ -441,6 +457,16 @@ def _check_mac(facts: Mapping[str, str], path: Path) -> None:
         )
 
 
+def _check_uuid(facts: Mapping[str, str], path: Path) -> None:
+    uuid = facts.get("NODE_UUID", "").lower()
+    if uuid and not _UUID.fullmatch(uuid):
+        raise InventoryError(
+            f"{path}: NODE_UUID={facts['NODE_UUID']!r} is no UUID",
+            hint="Write it as 'talosctl get systeminformation --insecure' shows it, e.g. "
+            "4c4c4544-0042-3510-8052-b4c04f4d3332",
+        )
+
+
 def _check(environment: Environment) -> None:
     """What must hold for the nodes of an environment together."""
     if not environment.control_planes:
@@ -451,6 +477,7 @@ def _check(environment: Environment) -> None:
         )
     _check_unique(environment, "address", lambda node: node.address)
     _check_unique(environment, "NODE_MAC", lambda node: node.mac)
+    _check_unique(environment, "NODE_UUID", lambda node: node.uuid)
     _check_unique(environment, "host name", lambda node: node.hostname)
     if environment.cluster.throwaway:
         _check_loopback(environment)

@@ -152,6 +152,16 @@ class Node:
         return self.facts.get("NODE_MAC", "").lower()
 
     @property
+    def mac_check(self) -> bool:
+        """Whether a machine's MAC address is compared before anything is sent (``MAC_CHECK``)."""
+        return self.facts.get("MAC_CHECK") != "off"
+
+    @property
+    def uuid(self) -> str:
+        """The machine's UUID in lower case (``NODE_UUID``); "" where node.env gives none."""
+        return self.facts.get("NODE_UUID", "").lower()
+
+    @property
     def maintenance_address(self) -> str:
         """Where it answers in maintenance mode: ``NODE_MAINTENANCE_IP``, else its endpoint."""
         return self.facts.get("NODE_MAINTENANCE_IP") or self.endpoint

@@ -6,15 +6,18 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from snakemake.logging import logger
 
 from scripts.errors import NodeError
 
+_P = TypeVar("_P")
+_T = TypeVar("_T")
 _cancelled = threading.Event()
 _job = threading.local()
 _FIRST_POLL = 0.1
@@ -50,6 +53,17 @@ def also_into(log: Path) -> Iterator[None]:
             yield
         finally:
             _job.log = None
+
+
+def in_this_log(step: Callable[[_P], _T]) -> Callable[[_P], _T]:
+    """The same step for another thread, where it writes into this thread's log file, too."""
+    file = getattr(_job, "log", None)
+
+    def run(argument: _P) -> _T:
+        _job.log = file
+        return step(argument)
+
+    return run
 
 
 def _record(text: str) -> None:

@@ -15,6 +15,7 @@ from scripts.errors import NodeError
 from scripts.model import Environment
 from scripts.process import find
 from scripts.progress import Wait, say
+from scripts.removed import removed_nodes
 
 STATE = Path(".simulator")
 _START_TIMEOUT = 20.0
@@ -26,10 +27,14 @@ def state_directory(environment: Environment) -> Path:
 
 
 def nodes_json(environment: Environment) -> str:
-    """The simulator's list of nodes."""
+    """The simulator's list of nodes; those removed from Git still stand there until their reset."""
+    known = {node.address for node in environment.nodes}
+    removed = [node for node in removed_nodes(environment) if node.address not in known]
     nodes = [
-        {"address": node.address} | ({"mac": node.mac} if node.mac else {})
-        for node in environment.nodes
+        {"address": node.address}
+        | ({"mac": node.mac} if node.mac else {})
+        | ({"uuid": node.uuid} if node.uuid else {})
+        for node in (*environment.nodes, *removed)
     ]
     return json.dumps(nodes, indent=2) + "\n"
 

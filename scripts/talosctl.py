@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -30,6 +31,7 @@ class Failure(StrEnum):
     FINGERPRINT = auto()
     ALREADY_EXISTS = auto()
     FAILED_PRECONDITION = auto()
+    NEEDS_REBOOT = auto()
     REJECTED = auto()
     OTHER = auto()
 
@@ -45,6 +47,7 @@ _WORDS: tuple[tuple[Failure, tuple[str, ...]], ...] = (
     (Failure.CERTIFICATE_REQUIRED, ("certificate required",)),
     (Failure.ALREADY_EXISTS, ("AlreadyExists",)),
     (Failure.FAILED_PRECONDITION, ("FailedPrecondition",)),
+    (Failure.NEEDS_REBOOT, ("can't be applied in immediate mode",)),
     (Failure.REJECTED, ("InvalidArgument", "PermissionDenied", "Unimplemented")),
     (
         Failure.UNREACHABLE,
@@ -71,6 +74,11 @@ class CallError(ToolError):
     def __init__(self, failure: Failure, message: str) -> None:
         super().__init__(message)
         self.failure = failure
+
+    @property
+    def in_short(self) -> str:
+        """The last line, where talosctl says what happened."""
+        return (self.message.splitlines() or ["no answer"])[-1].strip()
 
 
 def classify(stderr: str) -> Failure:
@@ -150,6 +158,21 @@ def validate(config: bytes) -> str:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A member of etcd, as a node lists it.
+
+    :ivar identifier: in hex, as ``talosctl etcd remove-member`` takes it.
+    :ivar hostname: "" for a member that has not started yet.
+    :ivar address: of its first peer URL.
+    """
+
+    identifier: str
+    hostname: str
+    address: str
+    learner: bool = False
+
+
+@dataclass(frozen=True)
 class Node:
     """The Talos API of one node, over mTLS with a talosconfig.
 
@@ -178,6 +201,14 @@ class Node:
         """The hardware addresses of its network links, in lower case."""
         return _macs(self._result("get", "links", "--output", "yaml"))
 
+    def uuid(self) -> str:
+        """The machine's UUID as its firmware tells it, in lower case; "" if it tells none."""
+        return _uuid(self._result("get", "systeminformation", "--output", "yaml"))
+
+    def boot_id(self) -> str:
+        """Another one after each boot."""
+        return self._call("read", "/proc/sys/kernel/random/boot_id").decode().strip()
+
     def version(self) -> str:
         """What the node says of its version, on one line."""
         answer = self._call("version", "--short").decode(errors="replace")
@@ -194,17 +225,45 @@ class Node:
     def bootstrap(self) -> None:
         self._call("bootstrap")
 
-    def etcd_members(self) -> list[str]:
-        """The host names of etcd's members as this node knows them, learners left out.
+    def reset(self, *, graceful: bool) -> None:
+        """Wipe config and data, and reboot into maintenance mode; returns when it was accepted.
+
+        Talos itself stays on the disk (only STATE and EPHEMERAL are wiped), as do user volumes.
+
+        :param graceful: drain the node and leave etcd first.
+        """
+        labels = ("--system-labels-to-wipe", "STATE", "--system-labels-to-wipe", "EPHEMERAL")
+        self._call(
+            "reset", f"--graceful={str(graceful).lower()}", "--reboot", "--wait=false", *labels
+        )
+
+    def etcd_members(self) -> list[Member]:
+        """Etcd's members as this node knows them, learners too.
 
         :raises CallError: when etcd does not run there.
         """
-        header, *rows = self._call("etcd", "members").decode().splitlines() or [""]
-        name, after, learner = (header.find(c) for c in ("HOSTNAME", "PEER URLS", "LEARNER"))
-        if min(name, after, learner) < 0:
-            raise CallError(Failure.OTHER, "talosctl etcd members answers with an unknown table")
-        # By position, because a member that has not started yet has no name.
-        return [row[name:after].strip() for row in rows if row[learner:].strip() != "true"]
+        rows = _table(self._call("etcd", "members"), "ID", "HOSTNAME", "PEER URLS", "LEARNER")
+        return [
+            Member(identifier, hostname, _host(peers), learner == "true")
+            for identifier, hostname, peers, learner in rows
+        ]
+
+    def etcd_trouble(self) -> str:
+        """What the etcd on this node complains of; "" if it is a healthy member with a leader.
+
+        :raises CallError: when etcd does not run there.
+        """
+        rows = _table(self._call("etcd", "status"), "LEADER", "LEARNER", "ERRORS")
+        leader, learner, errors = rows[0] if rows else ("", "", "")
+        if errors:
+            return errors
+        if learner == "true":
+            return "it is still a learner"
+        return "" if leader.strip("0") else "it has no leader"
+
+    def etcd_remove_member(self, member: Member) -> None:
+        """Take a member that is gone for good out of etcd."""
+        self._call("etcd", "remove-member", member.identifier)
 
     def etcd_state(self) -> str:
         """The state of the etcd service, e.g. ``Running`` or ``Preparing``, or "" if unknown."""
@@ -245,6 +304,10 @@ class MaintenanceNode:
         """The hardware addresses of its network links, in lower case."""
         return _macs(self._result("get", "links", "--output", "yaml"))
 
+    def uuid(self) -> str:
+        """The machine's UUID as its firmware tells it, in lower case; "" if it tells none."""
+        return _uuid(self._result("get", "systeminformation", "--output", "yaml"))
+
     def apply(self, config: bytes) -> str:
         """``apply-config --insecure``; returns what the node answered."""
         return _answer(self._result("apply-config", "--file", "/dev/stdin", stdin=config))
@@ -260,6 +323,30 @@ class MaintenanceNode:
 def _macs(links: Result) -> list[str]:
     found = re.findall(rb"(?:hardwareAddr|permanentAddr): (\S+)", links.stdout)
     return sorted({mac.decode().strip("\"'").lower() for mac in found})
+
+
+def _uuid(information: Result) -> str:
+    found = re.search(rb"^\s*uuid: (\S+)", information.stdout, re.MULTILINE)
+    return found[1].decode().strip("\"'").lower() if found else ""
+
+
+def _table(answer: bytes, *columns: str) -> list[tuple[str, ...]]:
+    """What a table says below these columns. By position, because cells may be empty.
+
+    :raises CallError: when a column is not there.
+    """
+    header, *rows = answer.decode(errors="replace").splitlines() or [""]
+    names = re.split(r"\s{2,}", header.strip())
+    starts = sorted((header.find(name), name) for name in names)
+    if not set(columns) <= set(names):
+        raise CallError(Failure.OTHER, f"talosctl answers with an unknown table: {header}")
+    ends = [*(start for start, _ in starts[1:]), None]
+    place = {name: slice(start, end) for (start, name), end in zip(starts, ends, strict=True)}
+    return [tuple(row[place[name]].strip() for name in columns) for row in rows if row.strip()]
+
+
+def _host(urls: str) -> str:
+    return urlsplit(urls.split(",")[0]).hostname or ""
 
 
 def _answer(result: Result) -> str:
@@ -278,7 +365,8 @@ def _remote(*arguments: str, stdin: bytes, timeout: float) -> Result:
 def _checked(result: Result) -> Result:
     if result.ok:
         return result
-    message = _without_noise(result.stderr)
+    # What follows is a difference of machine configs, with their secrets.
+    message = _without_noise(result.stderr).partition("\ndiff:")[0]
     raise CallError(classify(message), message)
 
 

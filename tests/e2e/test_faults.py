@@ -29,6 +29,7 @@ def _log(lab: Project, method: str) -> list[str]:
         {"fault": "hang", "method": "ApplyConfiguration", "times": 1},
         {"fault": "drop", "method": "Bootstrap", "times": 1, "when": "after"},
         {"fault": "hang", "method": "Bootstrap", "times": 1},
+        {"fault": "too-early", "times": 2},
         {"fault": "refuse", "times": 3},
     ],
     ids=lambda fault: "-".join(str(value) for value in fault.values()),

@@ -74,6 +74,23 @@ def test_killed_when_a_step_has_just_been_done(lab: Project, network: str, marke
     assert _bootstraps(lab) == 1
 
 
+def test_what_a_kill_leaves_of_snakemake_needs_no_flags(dev: Project) -> None:
+    """Its locks, and its notes on outputs that are not complete."""
+    process = dev.start("-j1", "--config", "env=dev")
+    incomplete = dev.root / ".snakemake/incomplete"
+    end = time.monotonic() + 60
+    while not (incomplete.is_dir() and any(incomplete.iterdir())) and time.monotonic() < end:
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert any(incomplete.iterdir())
+    # As runs without this project's profile leave them.
+    for name in ("input", "output"):
+        dev.write(f".snakemake/locks/0.{name}.lock", f"{dev.root}/rendered_configs/dev/apply.sh\n")
+    dev.ok("-j4", "--config", "env=dev")
+    assert not any(incomplete.iterdir())
+
+
 def test_ctrl_c_ends_a_wait_at_once(metal: Project, network: str) -> None:
     metal.environment("metal", "NODE_TIMEOUT=600\n")
     metal.node("metal", "control_planes", "cp_1", f"{network}.98")
@@ -105,8 +122,9 @@ def test_two_runs_do_not_mix(lab: Project, network: str) -> None:
     for line in first.stdout:
         if "waiting for" in line:
             break
-    error = lab.fails(*UP)
-    assert "another run is at work on this environment" in error
+    for command in (UP, ("reset", "--config", "env=lab", "confirm=lab")):
+        error = lab.fails(*command)
+        assert "another run is at work on this environment" in error
     lab.remove(".simulator/lab/faults.json")
     rest = first.communicate(timeout=120)[0]
     assert first.returncode == 0, rest

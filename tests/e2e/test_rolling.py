@@ -47,3 +47,104 @@ def test_one_job_at_a_time_still_bootstraps(lab: Project, network: str) -> None:
     run = lab.ok("-j1", "--config", "env=lab")
     order = re.findall(r"^(?:local)?rule (\w+):", run.output, re.MULTILINE)
     assert order.index("bootstrap_cluster") < order.index("apply_worker")
+
+
+_NEEDS_REBOOT = "machine:\n  env:\n    A_NAME: {}\n"
+_CONTROL_PLANES = "patches/envs/lab/control_planes/common.yaml"
+
+
+def _boots(lab: Project) -> list[tuple[str, str]]:
+    """The last number of each control plane's address with ``down`` and ``secure``, in order."""
+    log = lab.read(".simulator/lab/log")
+    return re.findall(r"\.(1\d) (?:goes|is) (down|secure) \(simulated\)", log)
+
+
+def _one_by_one(boots: list[tuple[str, str]]) -> bool:
+    """Whether each that went down was back before the next one went."""
+    pairs = list(zip(boots[::2], boots[1::2], strict=True))
+    return all(
+        (down[1], back[1]) == ("down", "secure") and down[0] == back[0] for down, back in pairs
+    )
+
+
+def _fault(lab: Project, text: str) -> None:
+    temporary = lab.write(".simulator/lab/faults.tmp", text)
+    temporary.rename(lab.root / ".simulator/lab/faults.json")
+
+
+def test_reboots_wait_for_etcd(lab: Project, network: str) -> None:
+    facts = lab.read("patches/envs/lab/cluster.env").replace("ETCD_TIMEOUT=30", "ETCD_TIMEOUT=2")
+    lab.ok(*UP)
+    before = len(_boots(lab))
+
+    # A member that does not answer: nothing is rebooted, and the roll-out ends there.
+    lab.write("patches/envs/lab/cluster.env", facts)
+    lab.write(_CONTROL_PLANES, _NEEDS_REBOOT.format("one"))
+    lab.remove("patches/envs/lab/workers")
+    _fault(lab, f'{{"{network}.13": [{{"fault": "refuse"}}]}}')
+    markers = [f"rendered_configs/lab/state/controlplane-cp_{n}.applied" for n in (1, 2)]
+    shown = lab.snakemake("-k", "rendered_configs/lab/apply.sh", *markers, *UP)
+    assert shown.code != 0
+    assert (
+        "waited 2 s for all other etcd members to be healthy, in vain; last: cp-3: "
+        f"{network}.13:50000: connection refused"
+    ) in shown.output
+    assert "Nothing was sent to it: a reboot now could cost etcd its quorum" in shown.output
+    assert re.search(r"cp_\d: not changed, because the roll-out stopped at cp_\d", shown.output)
+    assert "do not have their new config yet: cp_1, cp_2." in shown.output
+    script = lab.run("bash", "rendered_configs/lab/apply.sh")
+    assert script.code == 1
+    assert f"cp_1: waited 2 s for etcd to be healthy: the member at {network}.13" in script.output
+    assert len(_boots(lab)) == before
+
+    # It is back, and another one takes its time: the same command finishes.
+    _fault(lab, f'{{"{network}.12": [{{"fault": "slow-reboot", "seconds": 3, "times": 1}}]}}')
+    lab.write("patches/envs/lab/cluster.env", facts.replace("ETCD_TIMEOUT=2", "ETCD_TIMEOUT=30"))
+    run = lab.ok(*UP)
+    assert len(run.jobs & {f"apply_controlplane:lab/cp_{n}" for n in (1, 2, 3)}) == 3
+    rolled = _boots(lab)[before:]
+    assert len(rolled) == 6
+    assert _one_by_one(rolled)
+
+    # The same without Snakemake.
+    lab.write(_CONTROL_PLANES, _NEEDS_REBOOT.format("two"))
+    lab.ok("validate", *UP)
+    script = lab.run("bash", "rendered_configs/lab/apply.sh")
+    assert script.code == 0, script.output
+    # No difference of configs, which holds all secrets.
+    assert "immediate mode" not in script.output
+    assert "A_NAME" not in run.output + script.output
+    rolled = _boots(lab)[before + 6 :]
+    assert len(rolled) == 6
+    assert _one_by_one(rolled)
+    assert lab.ok(*UP).output.count("unchanged: the node already runs this config") == 3
+
+
+def test_modes(metal: Project, network: str) -> None:
+    go = ("up", "-j4", "--config", "env=metal")
+    metal.ok(*go)
+    metal.patch("metal", "control_planes", "cp_1", _NEEDS_REBOOT.format("one"))
+    metal.environment("metal", "APPLY_MODE=no-reboot\n")
+    error = metal.fails(*go)
+    assert (
+        "the new config needs a reboot, and APPLY_MODE is no-reboot; nothing was changed" in error
+    )
+    assert "to auto (it reboots now" in error
+    script = metal.run("bash", "rendered_configs/metal/apply.sh")
+    assert script.code == 1
+    assert "APPLY_MODE is no-reboot; nothing was changed" in script.output
+
+    metal.environment("metal", "APPLY_MODE=staged\n")
+    assert "it runs as before until you reboot it" in metal.ok(*go).output
+    running = metal.talosctl(
+        "metal", f"{network}.11", "get", "machineconfig", "v1alpha1", "-o", "yaml"
+    )
+    assert "A_NAME" not in running.output
+    assert metal.ok(*go).jobs == set()
+    metal.environment("metal", "APPLY_MODE=reboot\n")
+    (metal.root / "rendered_configs/metal/state/controlplane-cp_1.applied").unlink()
+    metal.ok(*go)
+    running = metal.talosctl(
+        "metal", f"{network}.11", "get", "machineconfig", "v1alpha1", "-o", "yaml"
+    )
+    assert "A_NAME" in running.output

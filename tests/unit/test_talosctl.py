@@ -12,7 +12,7 @@ from scripts import talosctl
 from scripts.errors import PatchError, SecretsError, ToolError, ValidationError
 from scripts.model import Cluster, Role
 from scripts.process import Result
-from scripts.talosctl import CallError, Failure, MaintenanceNode, Node
+from scripts.talosctl import CallError, Failure, MaintenanceNode, Member, Node
 
 RPC = "rpc error: code = Unavailable desc = connection error: desc = "
 HANDSHAKE = f'{RPC}"transport: authentication handshake failed: '
@@ -47,6 +47,10 @@ MESSAGES = {
     ),
     f"error applying new configuration: {HANDSHAKE}leaf peer certificate doesn't match the "
     'provided fingerprints: [abcd]"': Failure.FINGERPRINT,
+    "error applying new configuration: 1 error occurred:\n\t* 127.77.0.11: rpc error: code = "
+    "InvalidArgument desc = this config change can't be applied in immediate mode\ndiff:\n": (
+        Failure.NEEDS_REBOOT
+    ),
     "error executing bootstrap: 1 error occurred:\n\t* 127.77.7.1: rpc error: code = AlreadyExists "
     "desc = etcd data directory is not empty\n": Failure.ALREADY_EXISTS,
     "error applying new configuration: rpc error: code = InvalidArgument desc = 1 error occurred:\n"
@@ -119,14 +123,17 @@ def test_fingerprint_goes_with_apply_only(answer: Answer) -> None:
     assert calls[1][-2:] == ("--cert-fingerprint", "ab12")
 
 
-def test_etcd_members_without_learners(answer: Answer) -> None:
-    answer("\n".join([COLUMNS, member("cp-1"), member("cp-2"), member("cp-3", "true")]))
-    assert NODE.etcd_members() == ["cp-1", "cp-2"]
+def test_etcd_members(answer: Answer) -> None:
+    answer("\n".join([COLUMNS, member("cp-1"), member("cp-3", "true")]))
+    assert NODE.etcd_members() == [
+        Member("5a2d4f0a1b2c3d4e", "cp-1", "10.0.1.11"),
+        Member("5a2d4f0a1b2c3d4e", "cp-3", "10.0.1.11", learner=True),
+    ]
 
 
 def test_etcd_member_without_a_name_yet_counts(answer: Answer) -> None:
     answer("\n".join([COLUMNS, member("cp-1"), member("")]))
-    assert NODE.etcd_members() == ["cp-1", ""]
+    assert [member.hostname for member in NODE.etcd_members()] == ["cp-1", ""]
 
 
 @pytest.mark.parametrize("table", ["", "NODE   ID\n10.0.1.11  5a2d\n"])
@@ -134,6 +141,58 @@ def test_unknown_etcd_table_is_an_error(answer: Answer, table: str) -> None:
     answer(table)
     with pytest.raises(CallError, match="unknown table"):
         NODE.etcd_members()
+
+
+STATUS = (
+    "NODE         MEMBER             DB SIZE   IN USE            LEADER             RAFT INDEX   "
+    "LEARNER   PROTOCOL   ERRORS"
+)
+
+
+@pytest.mark.parametrize(
+    ("leader", "learner", "errors", "trouble"),
+    [
+        ("716ffa10f969ffc0", "false", "", ""),
+        ("0000000000000000", "false", "", "it has no leader"),
+        ("716ffa10f969ffc0", "true", "", "it is still a learner"),
+        ("716ffa10f969ffc0", "false", "memberID:1 alarm:NOSPACE", "memberID:1 alarm:NOSPACE"),
+    ],
+)
+def test_etcd_trouble(answer: Answer, leader: str, learner: str, errors: str, trouble: str) -> None:
+    row = f"10.0.1.11    716ffa10f969ffc0   20 kB     20 kB (100.00%)   {leader}   0            "
+    answer(f"{STATUS}\n{row}{learner:10}3.6.9      {errors}\n")
+    assert NODE.etcd_trouble() == trouble
+
+
+def test_no_etcd_status_is_trouble(answer: Answer) -> None:
+    answer(STATUS)
+    assert NODE.etcd_trouble() == "it has no leader"
+
+
+@pytest.mark.parametrize(("graceful", "flag"), [(True, "true"), (False, "false")])
+def test_reset_keeps_talos_on_the_disk(answer: Answer, graceful: bool, flag: str) -> None:
+    calls = answer("")
+    NODE.reset(graceful=graceful)
+    assert f"--graceful={flag}" in calls[0]
+    assert calls[0].count("--system-labels-to-wipe") == 2
+    assert {"STATE", "EPHEMERAL", "--reboot", "--wait=false"} <= set(calls[0])
+
+
+def test_uuid_in_small_letters(answer: Answer) -> None:
+    answer("spec:\n    productName: x\n    uuid: 4C4C4544-0042-3510-8052-B4C04F4D3332\n")
+    assert NODE.uuid() == BARE.uuid() == "4c4c4544-0042-3510-8052-b4c04f4d3332"
+    answer("spec: {}\n")
+    assert NODE.uuid() == ""
+
+
+def test_refusal_to_change_without_a_reboot_shows_no_config(answer: Answer) -> None:
+    refusal = "error: code = InvalidArgument desc = this config change can't be applied in "
+    answer("", f"{refusal}immediate mode\ndiff:\n-token: hunter2\n", 1)
+    with pytest.raises(CallError) as error:
+        NODE.apply(b"", "no-reboot")
+    assert error.value.failure is Failure.NEEDS_REBOOT
+    assert "hunter2" not in str(error.value)
+    assert error.value.in_short.endswith("immediate mode")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -20,9 +21,13 @@ const (
 	faultHang             = "hang"
 	faultDrop             = "drop"
 	faultReject           = "reject"
+	faultTooEarly         = "too-early"
 	faultSlowReboot       = "slow-reboot"
 	faultWrongCertificate = "wrong-certificate"
 )
+
+// callFaults are the ones that happen to one call.
+var callFaults = []string{faultHang, faultDrop, faultReject, faultTooEarly}
 
 // fault is one element of the faults file.
 type fault struct {
@@ -39,7 +44,7 @@ type fault struct {
 // check reports what is wrong with a fault.
 func (f *fault) check() error {
 	switch f.Fault {
-	case faultHang, faultDrop, faultReject:
+	case faultHang, faultDrop, faultReject, faultTooEarly:
 	case faultRefuse, faultSlowReboot, faultWrongCertificate:
 		if f.Method != "" {
 			return fmt.Errorf("fault %q has no method", f.Fault)
@@ -68,6 +73,10 @@ func (f *fault) matches(method string) bool {
 		return method == "ApplyConfiguration"
 	}
 
+	if f.Method == "" && f.Fault == faultTooEarly {
+		return method == "Bootstrap"
+	}
+
 	return f.Method == "" || f.Method == method
 }
 
@@ -83,6 +92,7 @@ type callFault struct {
 	dropBefore bool
 	dropAfter  bool
 	reject     bool
+	tooEarly   bool
 }
 
 // faultBook reads the faults file whenever it changes and counts how often each
@@ -233,7 +243,7 @@ func (b *faultBook) take(address netip.Addr, wanted func(*fault) bool) *fault {
 // forCall returns what happens to one call.
 func (b *faultBook) forCall(address netip.Addr, method string) callFault {
 	f := b.take(address, func(f *fault) bool {
-		return (f.Fault == faultHang || f.Fault == faultDrop || f.Fault == faultReject) && f.matches(method)
+		return slices.Contains(callFaults, f.Fault) && f.matches(method)
 	})
 	if f == nil {
 		return callFault{}
@@ -245,6 +255,7 @@ func (b *faultBook) forCall(address netip.Addr, method string) callFault {
 		dropBefore: f.Fault == faultDrop && f.When != "after",
 		dropAfter:  f.Fault == faultDrop && f.When == "after",
 		reject:     f.Fault == faultReject,
+		tooEarly:   f.Fault == faultTooEarly,
 	}
 }
 

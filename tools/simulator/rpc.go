@@ -166,6 +166,8 @@ func (n *node) withFaults(ctx context.Context, fullMethod string, call func() er
 		return n.cut(ctx)
 	case fault.reject:
 		return status.Error(codes.InvalidArgument, "simulated rejection")
+	case fault.tooEarly:
+		return status.Error(codes.FailedPrecondition, "bootstrap is not available yet")
 	}
 
 	if err = authorize(ctx, fullMethod); err != nil {

@@ -72,27 +72,114 @@ check_validated() {
     fail "$name: $file did not pass 'talosctl validate'; run: snakemake validate --config env=lab-1_a"
 }
 
-# Only the machine with the MAC from node.env gets the config.
-check_mac() {
-  local name=$1 mac=$2; shift 2
-  local links
-  [[ -n $mac ]] || return 0
-  links=$(talosctl get links -o yaml "$@" 2>&1) || fail "$name: $links"
-  grep -qiE "(hardwareAddr|permanentAddr): [\"']?$mac" <<<"$links" ||
-    fail "$name: the machine there does not have NODE_MAC $mac; nothing was sent"
+# Only the machine with the MAC and the UUID from node.env gets the config.
+check_machine() {
+  local name=$1 mac=$2 uuid=$3; shift 3
+  local found
+  if [[ -n $mac ]]; then
+    found=$(talosctl get links -o yaml "$@" 2>&1) || fail "$name: $found"
+    grep -qiE "(hardwareAddr|permanentAddr): [\"']?$mac" <<<"$found" ||
+      fail "$name: the machine there does not have NODE_MAC $mac; nothing was sent"
+  fi
+  if [[ -n $uuid ]]; then
+    found=$(talosctl get systeminformation -o yaml "$@" 2>&1) || fail "$name: $found"
+    grep -qiE "uuid: [\"']?$uuid" <<<"$found" ||
+      fail "$name: the machine there does not have NODE_UUID $uuid; nothing was sent"
+  fi
 }
 
-# A running node keeps its role: another one needs a reset first.
-check_role() {
-  local name=$1 role=$2 address=$3
-  local type
+# A running node keeps its cluster and its role: another one needs a reset first.
+check_cluster() {
+  local name=$1 role=$2 address=$3 file=$4
+  local type info id
   type=$(node "$address" get machinetype -o yaml 2>&1) || fail "$name: $type"
   grep -qE "spec: $role\$" <<<"$type" ||
     fail "$name: the node at $address does not run as $role; nothing was sent"
+  id=$(awk '/^cluster:/ { inside = 1 } inside && $1 == "id:" { print $2; exit }' "$here/$file")
+  info=$(node "$address" get infos.cluster.talos.dev -o yaml 2>&1) || fail "$name: $info"
+  if [[ -z $id ]] || ! grep -qF "clusterId: $id" <<<"$info"; then
+    fail "$name: the node at $address runs with another cluster.id; nothing was sent"
+  fi
+}
+
+# Why etcd is not healthy, the member at one address left out; nothing if it is.
+etcd_trouble() {
+  local besides=$1 address members="" status
+  for address in "${control_planes[@]}"; do
+    members=$(timeout 1 talosctl etcd members -n "$address" -e "$(endpoint_of "$address")" 2>/dev/null) && break
+  done
+  [[ -n $members ]] || { echo "no control plane lists etcd's members"; return; }
+  while read -r address; do
+    [[ $address != "$besides" ]] || continue
+    status=$(timeout 1 talosctl etcd status -n "$address" -e "$(endpoint_of "$address")" 2>&1) ||
+      { echo "the member at $address: ${status##*$'\n'}"; return; }
+    # A learner, or anything below ERRORS, which is the last column.
+    awk -v at="$address" '
+      NR == 1 { errors = index($0, "ERRORS"); learner = index($0, "LEARNER") }
+      NR == 2 {
+        if (substr($0, learner, 4) == "true") print "the member at " at " is still a learner"
+        else if (substr($0, errors) ~ /[^ ]/) print "the member at " at ": " substr($0, errors)
+      }' <<<"$status" | grep . && return
+  done < <(sed -nE 's|.*https://([^ ]*):2379.*|\1|p' <<<"$members" | tr -d '[]')
+  return 0
+}
+
+# Waits until etcd is healthy, the member at one address left out.
+wait_for_healthy_etcd() {
+  local name=$1 besides=$2 end=$((SECONDS + etcd_seconds)) trouble
+  while trouble=$(etcd_trouble "$besides") && [[ -n $trouble ]]; do
+    ((SECONDS < end)) || fail "$name: waited $etcd_seconds s for etcd to be healthy: $trouble"
+    say "$name: waiting for etcd to be healthy: $trouble"
+    sleep 1
+  done
+}
+
+# Sends a config to a running node; what differs, which talosctl shows with all secrets, is cut off.
+send() { node "$1" apply-config --file "$here/$2" --mode "$3" 2>&1 | sed -e '/diff:/,$d' -e 's/\(with a reboot\): .*/\1/'; }
+
+boot_id() { node "$1" read /proc/sys/kernel/random/boot_id 2>/dev/null; }
+
+# A config that needs a reboot goes to a control plane only while all other etcd members are healthy.
+apply_with_reboot() {
+  local name=$1 role=$2 address=$3 maintenance=$4 file=$5
+  local before answer has_etcd=false end
+  if [[ $role == controlplane ]] && node "$address" service etcd 2>/dev/null | grep -qE '^STATE +(Running|Failed|Stopping)'; then
+    has_etcd=true
+    wait_for_healthy_etcd "$name" "$address"
+  fi
+  before=$(boot_id "$address") || fail "$name: its boot ID cannot be read"
+  answer=$(send "$address" "$file" "$apply_mode") || fail "$name: $answer"
+  say "$name ($address): $answer"
+  end=$((SECONDS + wait_seconds))
+  until [[ $(boot_id "$address") != "$before" && $(state_of "$address" "$maintenance") == running ]]; do
+    ((SECONDS < end)) || fail "$name: waited $wait_seconds s for it to be back after its reboot; no other node was touched"
+    sleep 1
+  done
+  if $has_etcd; then
+    wait_for_healthy_etcd "$name" ""
+  fi
+}
+
+# As 'auto' does, in two steps: so a reboot can wait until etcd can bear it.
+apply_to_running() {
+  local name=$1 role=$2 address=$3 maintenance=$4 file=$5
+  local mode=$apply_mode answer
+  [[ $mode != auto ]] || mode=no-reboot
+  if [[ $apply_mode == reboot ]]; then
+    apply_with_reboot "$@"
+  elif answer=$(send "$address" "$file" "$mode"); then
+    say "$name ($address): $answer"
+  elif [[ $answer != *"can't be applied in immediate mode"* ]]; then
+    fail "$name: $answer"
+  elif [[ $apply_mode == no-reboot ]]; then
+    fail "$name: the new config needs a reboot, and APPLY_MODE is no-reboot; nothing was changed"
+  else
+    apply_with_reboot "$@"
+  fi
 }
 
 apply() {
-  local name=$1 role=$2 address=$3 maintenance=$4 mac=$5 fingerprint=$6
+  local name=$1 role=$2 address=$3 maintenance=$4 mac=$5 uuid=$6 fingerprint=$7
   local file="$role-$name.yaml" state insecure=() answer
   [[ -z $fingerprint ]] || insecure=(--cert-fingerprint "$fingerprint")
   if $dry_run; then
@@ -107,7 +194,7 @@ apply() {
   case $state in
     foreign) fail "$name: the machine at $address belongs to another cluster; nothing was sent" ;;
     maintenance)
-      check_mac "$name" "$mac" --insecure -n "$maintenance" -e "$maintenance"
+      check_machine "$name" "$mac" "$uuid" --insecure -n "$maintenance" -e "$maintenance"
       answer=$(talosctl apply-config --insecure -n "$maintenance" -e "$maintenance" --file "$here/$file" "${insecure[@]}" 2>&1) ||
         fail "$name: $answer"
       say "$name ($maintenance, maintenance mode): $answer"
@@ -117,10 +204,9 @@ apply() {
       fi
       ;;
     running)
-      check_mac "$name" "$mac" -n "$address" -e "$(endpoint_of "$address")"
-      check_role "$name" "$role" "$address"
-      answer=$(node "$address" apply-config --file "$here/$file" --mode "$apply_mode" 2>&1) || fail "$name: ${answer%%diff:*}"
-      say "$name ($address): ${answer%%diff:*}"
+      check_machine "$name" "$mac" "$uuid" -n "$address" -e "$(endpoint_of "$address")"
+      check_cluster "$name" "$role" "$address" "$file"
+      apply_to_running "$name" "$role" "$address" "$maintenance" "$file"
       wait_for "$name" "$address" "$maintenance" running >/dev/null
       ;;
   esac
@@ -128,24 +214,31 @@ apply() {
 
 # Bootstraps etcd once: every control plane is asked first whether it runs one.
 bootstrap_cluster() {
-  local address answer
+  local address answer end=$((SECONDS + wait_seconds))
   for address in "${control_planes[@]}"; do
-    answer=$(node "$address" service etcd 2>&1) || fail "$address cannot be asked about etcd: $answer"
+    answer=$(node "$address" service etcd 2>&1) || [[ $answer == *"is not registered"* ]] ||
+      fail "$address cannot be asked about etcd: $answer"
     if grep -qE '^STATE +Running' <<<"$answer"; then
       say "etcd runs on $address already; not bootstrapped again"
       return
     fi
   done
-  if ! answer=$(node "$first" bootstrap 2>&1); then
-    [[ $answer == *AlreadyExists* ]] || fail "bootstrap: $answer"
-  fi
+  until answer=$(node "$first" bootstrap 2>&1); do
+    [[ $answer != *AlreadyExists* ]] || break
+    # A node says that it is too early for some seconds after it got its config.
+    if [[ $answer != *FailedPrecondition* ]] || ((SECONDS >= end)); then
+      fail "bootstrap: $answer"
+    fi
+    sleep 1
+  done
   say "bootstrapped etcd on $first"
 }
 
 wait_for_etcd() {
   local address end=$((SECONDS + etcd_seconds)) members
   for address in "${control_planes[@]}"; do
-    until members=$(node "$address" etcd members 2>/dev/null | tail -n +2 | wc -l) && ((members >= ${#control_planes[@]})); do
+    # Without an etcd that runs, a node leaves the question for members without an answer.
+    until node "$address" service etcd 2>/dev/null | grep -qE '^STATE +Running' && members=$(node "$address" etcd members 2>/dev/null | tail -n +2 | wc -l) && ((members >= ${#control_planes[@]})); do
       ((SECONDS < end)) || fail "waited $etcd_seconds s for ${#control_planes[@]} etcd members at $address"
       sleep 1
     done
@@ -159,8 +252,9 @@ command -v talosctl >/dev/null || fail "talosctl is not on PATH; 'make setup' bu
 readonly first=fd00::12
 control_planes=(fd00::12 10.9.0.11)
 
-apply cp-2 controlplane fd00::12 fd00::99 52:54:00:ab:cd:ef 'a'"'"'b "c" $(touch made) `touch made` ${HOME} \ ; # *'
-apply cp_1 controlplane 10.9.0.11 10.9.0.11 '' ''
+say "Without NODE_MAC, so any machine in maintenance mode at their address gets their config: cp_1, cp-2"
+apply cp-2 controlplane fd00::12 fd00::99 52:54:00:ab:cd:ef '' 'a'"'"'b "c" $(touch made) `touch made` ${HOME} \ ; # *'
+apply cp_1 controlplane 10.9.0.11 10.9.0.11 '' '' ''
 
 if $bootstrap && ! $dry_run; then
   bootstrap_cluster
@@ -169,7 +263,7 @@ if $bootstrap && ! $dry_run; then
   say "kubeconfig: $here/kubeconfig"
 fi
 
-apply cp-2 worker 10.9.0.21 192.0.2.21 '' ''
+apply cp-2 worker 10.9.0.21 192.0.2.21 '' '' ''
 
 if ! $bootstrap || $dry_run; then
   say "To bootstrap (once, on the first control plane; apply.sh --bootstrap does it and waits for etcd):"

@@ -1,0 +1,10 @@
+# Taking nodes back to maintenance mode; without confirm= only what would be done is told.
+
+
+rule reset:
+    input:
+        reachable,
+    log:
+        f"logs/{SETTINGS.env}/reset.log",
+    run:
+        jobs.run(log, reset.reset, list(ENVIRONMENTS.values()), SETTINGS)

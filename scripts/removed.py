@@ -1,0 +1,30 @@
+"""Nodes that were removed from Git while their machines still stand."""
+
+from __future__ import annotations
+
+from scripts import marker
+from scripts.model import Environment, Node, Role
+
+
+def removed_nodes(environment: Environment) -> list[Node]:
+    """Nodes that have a config by this workflow and are no longer in Git, as their markers say."""
+    known = {node.config_name for node in environment.nodes}
+    nodes = []
+    for role in Role:
+        for path in sorted(environment.paths.state.glob(f"{role}-*.applied")):
+            if path.stem in known:
+                continue
+            said = {key: str(value) for key, value in marker.read(path).items()}
+            if not said.get("address"):
+                continue
+            name = path.stem.removeprefix(f"{role}-")
+            facts = {
+                "NODE_MAC": said.get("mac", ""),
+                "NODE_UUID": said.get("uuid", ""),
+                "NODE_MAINTENANCE_IP": said.get("maintenance_address", ""),
+                "NODE_ENDPOINT": said.get("endpoint", ""),
+            }
+            hostname = said.get("hostname", name.replace("_", "-"))
+            directory = environment.directory / role.directory / name
+            nodes.append(Node(name, role, hostname, said["address"], directory, (), facts))
+    return nodes

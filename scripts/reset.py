@@ -1,0 +1,321 @@
+"""Taking nodes back to maintenance mode, control planes out of etcd first; on request only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
+from functools import partial
+
+import yaml
+
+from scripts import envfile, etcd, git, guard, secrets
+from scripts.deploy import NO_ANSWER, wait_until_reachable
+from scripts.errors import ConfigError, NodeError, TalosmakeError
+from scripts.live import Live, State, foreign, judged, maintenance_api, observe, secure_api
+from scripts.model import Environment, Node, Role
+from scripts.progress import Wait, in_this_log, say
+from scripts.removed import removed_nodes
+from scripts.rollout import WITHOUT_ETCD
+from scripts.settings import Settings
+from scripts.talosctl import CallError
+
+
+def reset(environments: Sequence[Environment], settings: Settings) -> None:
+    """Reset one node, or all nodes of an environment: workers, then control planes one at a time.
+
+    Asks every node first. A node that is in maintenance mode already is left as it is, so that an
+    interrupted reset is finished by the same command.
+
+    :param settings: ``node`` is a node in Git, or one that was removed from it, None the whole
+        environment; ``confirm`` is that node's name, or the environment's, and without it nothing
+        is done but told; ``workers_at_once`` are reset at the same time.
+    :raises ConfigError: when ``confirm`` names something else, or the environment is protected.
+    :raises NodeError: when a node does not answer, is not the right one, or etcd needs it.
+    """
+    name, confirm = settings.node, settings.confirm
+    if confirm and len(environments) > 1:
+        raise ConfigError(
+            "env=all: several environments are never reset at once", hint="Name one of them."
+        )
+    for environment in environments:
+        nodes = _targets(environment, name)
+        if not confirm:
+            _tell(environment, nodes, name)
+            continue
+        _check_confirmed(environment, name, confirm)
+        _check_unprotected(environment)
+        if name is None:
+            _reset_all(environment, settings.workers_at_once)
+        else:
+            _reset_node(environment, nodes[0])
+            _say_what_is_left(environment, nodes[0])
+
+
+def _targets(environment: Environment, name: str | None) -> list[Node]:
+    if name is None:
+        return [*environment.workers, *reversed(environment.control_planes)]
+    removed = removed_nodes(environment)
+    found = [node for node in (*environment.nodes, *removed) if node.name == name]
+    if found:
+        return found[:1]
+    names = [node.name for node in (*environment.nodes, *removed)]
+    near = get_close_matches(name, names, n=1)
+    raise ConfigError(
+        f"{environment.name} has no node {name!r}" + (f"; did you mean {near[0]}?" if near else ""),
+        hint=f"There are: {', '.join(names)}",
+    )
+
+
+def _check_confirmed(environment: Environment, name: str | None, confirm: str) -> None:
+    wanted = name or environment.name
+    if confirm != wanted:
+        what = f"the node {name}" if name else f"all nodes of {environment.name}"
+        raise ConfigError(
+            f"confirm={confirm}: to reset {what}, it must be confirm={wanted}; nothing was done",
+            hint="For one node give its name as both: node=NAME confirm=NAME",
+        )
+
+
+def _check_unprotected(environment: Environment) -> None:
+    """Refuse a protected environment; a change that is not committed yet does not count."""
+    path = environment.env_file
+    committed = git.committed(path)
+    said = envfile.parse(committed, path) if committed else {}
+    protected = environment.cluster.protected
+    if protected or said.get("PROTECTED") == "true":
+        raise ConfigError(
+            f"{path}: {'' if protected else 'the last commit says '}PROTECTED=true: no node of "
+            f"{environment.name} is reset",
+            hint="Change that line to PROTECTED=false and commit it; then run the same command.",
+        )
+
+
+# --- what would be done ---------------------------------------------------------------------------
+
+
+def _tell(environment: Environment, nodes: Sequence[Node], name: str | None) -> None:
+    """Say what a reset would do; the nodes are asked, and nothing is changed."""
+    lines = [f"  {node.name} ({node.address}): {_would(environment, node, name)}" for node in nodes]
+    command = f"snakemake reset --config env={environment.name}"
+    command += f" node={name} confirm={name}" if name else f" confirm={environment.name}"
+    protected = environment.cluster.protected
+    say(
+        f"{environment.name}: a reset wipes config and data of a node and reboots it into "
+        "maintenance mode; Talos stays on its disk. Nothing was done. It would be:\n"
+        + "\n".join(lines)
+        + (f"\n  -> refused as long as {environment.env_file} says PROTECTED=true" * protected)
+        + f"\n  -> to do it:  {command}"
+    )
+
+
+def _would(environment: Environment, node: Node, name: str | None) -> str:
+    try:
+        live = observe(environment, node)
+        _check_right_node(environment, node, live)
+        if live.state is not State.RUNNING:
+            return f"{live.state}{f' ({live.detail})' if live.detail else ''}"
+        if node.role is Role.WORKER or name is None:
+            return f"{live.state}: would be drained and reset"
+        return f"{live.state}: would leave etcd and be reset; {_may_leave(environment, node)}"
+    except TalosmakeError as error:
+        return f"refused: {error.message}"
+    except CallError as error:
+        return f"does not answer: {error.in_short}"
+
+
+# --- doing it -------------------------------------------------------------------------------------
+
+
+def _reset_all(environment: Environment, at_once: int) -> None:
+    """Workers side by side, then control planes, the first one last."""
+    with ThreadPoolExecutor(at_once) as pool:
+        one = in_this_log(partial(_error_of, environment))
+        errors = [error for error in pool.map(one, environment.workers) if error]
+    if errors:
+        raise NodeError(
+            "\n".join(error.message for error in errors),
+            hint="No control plane was touched. When the cause is mended, run the same command; a "
+            "machine that is gone for good is to leave Git first: remove its directory.",
+        )
+    environment.paths.bootstrapped.unlink(missing_ok=True)
+    environment.paths.kubeconfig.unlink(missing_ok=True)
+    for node in reversed(environment.control_planes):
+        _reset_node(environment, node, whole=True)
+    say(
+        f"{environment.name}: all nodes are in maintenance mode; bring them up again:  "
+        f"snakemake up --config env={environment.name}"
+    )
+
+
+def _error_of(environment: Environment, node: Node) -> TalosmakeError | None:
+    try:
+        _reset_node(environment, node, whole=True)
+    except TalosmakeError as error:
+        return error
+    return None
+
+
+def _reset_node(environment: Environment, node: Node, *, whole: bool = False) -> None:
+    """Reset a node, again if no answer came, and wait for it in maintenance mode.
+
+    :param whole: all nodes are to be reset, so etcd may lose its quorum.
+    """
+    who = f"{environment.name}/{node.name}"
+    for left in range(environment.settings.apply_retries, -1, -1):
+        live = wait_until_reachable(environment, node)
+        try:
+            _check_right_node(environment, node, live)
+            if live.state is State.MAINTENANCE:
+                say(f"{who}: is in maintenance mode")
+            else:
+                _send(environment, node, whole=whole)
+            break
+        except CallError as error:
+            if error.failure not in NO_ANSWER or not left:
+                raise judged(environment, node, error) from None
+            say(f"{who}: no answer to reset, trying again: {error.in_short}")
+    _wait_until_in_maintenance(environment, node)
+    if node.role is Role.CONTROLPLANE and not whole:
+        _forget_member(environment, node)
+    environment.paths.applied(node).unlink(missing_ok=True)
+
+
+def _send(environment: Environment, node: Node, *, whole: bool) -> None:
+    who = f"{environment.name}/{node.name}"
+    graceful = True
+    if node.role is Role.CONTROLPLANE and whole:
+        graceful = _can_leave(environment, node)
+    elif node.role is Role.CONTROLPLANE:
+        say(f"{who}: {_may_leave(environment, node)}")
+    if node in environment.nodes:
+        # From now on the marker may not hold. That of a removed node is all that tells of it.
+        environment.paths.applied(node).unlink(missing_ok=True)
+    leaving = " leaves etcd and" * (graceful and node.role is Role.CONTROLPLANE)
+    say(f"{who}:{leaving} is reset")
+    secure_api(environment, node).reset(graceful=graceful)
+
+
+def _check_right_node(environment: Environment, node: Node, live: Live) -> None:
+    """Refuse whatever is not this node of this cluster."""
+    if live.state is State.FOREIGN:
+        raise foreign(environment, node)
+    if live.state is State.RUNNING:
+        bundle = yaml.safe_load(secrets.bundle_of(environment))
+        guard.check_cluster(environment, node, live.config, str(bundle["cluster"]["id"]))
+        guard.check_machine(environment, node, secure_api(environment, node))
+    elif live.state is State.MAINTENANCE:
+        guard.check_machine(environment, node, maintenance_api(environment, node), live.macs)
+
+
+def _may_leave(environment: Environment, node: Node) -> str:
+    """What a control plane's leaving means for etcd.
+
+    :raises NodeError: when etcd would lose its quorum, or cannot be asked.
+    """
+    seen = etcd.observe(environment)
+    who = f"{environment.name}/{node.name}"
+    if seen.silence:
+        if not environment.paths.bootstrapped.exists() and _is_without_etcd(environment, node):
+            return "no etcd runs on it"
+        raise NodeError(
+            f"{who}: not reset, because nobody can say what etcd would be without it: "
+            f"{seen.silence}",
+            hint=_whole(environment),
+        )
+    member = seen.member(node)
+    if member is None:
+        return "it is no member of etcd"
+    refusal = seen.refusal(member)
+    if refusal:
+        raise NodeError(
+            f"{who}: not reset, because etcd would lose its quorum: {refusal}",
+            hint=f"Mend the other members first. {_whole(environment)}",
+        )
+    return seen.arithmetic(member)
+
+
+def _whole(environment: Environment) -> str:
+    return (
+        "To give up the cluster with all its data, reset the whole environment: snakemake reset "
+        f"--config env={environment.name} confirm={environment.name}"
+    )
+
+
+def _is_without_etcd(environment: Environment, node: Node) -> bool:
+    return secure_api(environment, node).etcd_state() in WITHOUT_ETCD
+
+
+def _can_leave(environment: Environment, node: Node) -> bool:
+    """Whether etcd can let a control plane go; the last member of all cannot leave."""
+    seen = etcd.observe(environment)
+    member = seen.member(node)
+    return not seen.silence and (member is None or not seen.refusal(member))
+
+
+def _wait_until_in_maintenance(environment: Environment, node: Node) -> None:
+    wait = Wait(
+        f"{environment.name}/{node.name}",
+        f"maintenance mode at {node.maintenance_address}",
+        environment.settings.node_timeout,
+        hint="The reset was accepted. Look at the node's console; then run the same command again.",
+    )
+    for attempt in wait:
+        try:
+            live = observe(environment, node)
+        except NodeError as error:
+            attempt.because(error.message)
+            continue
+        if live.state is State.MAINTENANCE:
+            return
+        attempt.because(live.detail or f"what answers is {live.state}")
+
+
+def _forget_member(environment: Environment, node: Node) -> None:
+    """Take a node out of etcd that was wiped without leaving it.
+
+    :raises NodeError: when that needs a person's eye.
+    """
+    seen = etcd.observe(environment)
+    member = seen.member(node)
+    if member is None:
+        return
+    by_hand = (
+        f"{environment.name}/{node.name}: is in maintenance mode, but etcd still lists it as the "
+        f"member {member.identifier} at {member.address}"
+    )
+    if member.address != node.address:
+        raise NodeError(
+            f"{by_hand}, which is another address than its own {node.address}; left as it is",
+            hint="Find out who has that address. A member that is gone for good leaves with "
+            f"'talosctl etcd remove-member {member.identifier}' at another control plane.",
+        )
+    refusal = seen.refusal(member)
+    if refusal:
+        raise NodeError(f"{by_hand}; it is not removed: {refusal}", hint=_whole(environment))
+    others = [other for other in environment.control_planes if other != node]
+    for other in others:
+        try:
+            secure_api(environment, other).etcd_remove_member(member)
+        except CallError as error:
+            if other is others[-1]:
+                raise judged(environment, other, error) from None
+        else:
+            say(f"{environment.name}/{node.name}: was wiped without leaving etcd; removed from it")
+            return
+
+
+def _say_what_is_left(environment: Environment, node: Node) -> None:
+    name = environment.name
+    if node in environment.nodes:
+        say(
+            f"{name}/{node.name}: is in maintenance mode; it is brought back by:  "
+            f"snakemake up --config env={name}"
+        )
+    else:
+        say(
+            f"{name}/{node.name}: is in maintenance mode and no longer part of the cluster. "
+            f"What is left of it:\n"
+            f"  kubectl --kubeconfig {environment.paths.kubeconfig} delete node {node.hostname}\n"
+            f"  snakemake prune --config env={name}"
+        )

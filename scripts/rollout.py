@@ -1,0 +1,110 @@
+"""Changing control planes one at a time, so that etcd never loses its quorum."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+
+from scripts import etcd, marker
+from scripts.errors import NodeError
+from scripts.live import secure_api
+from scripts.model import Environment, Node, Role
+from scripts.progress import Wait
+from scripts.talosctl import CallError
+
+# Etcd service states that do not yet have data: Talos's service states before Running.
+WITHOUT_ETCD = ("", "Initialized", "Preparing", "Waiting", "Pre", "Starting", "Skipped")
+_turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+_stopped: dict[str, str] = {}
+
+
+@contextlib.contextmanager
+def turn(environment: Environment, node: Node) -> Iterator[None]:
+    """Let one control plane of a bootstrapped cluster be changed; a failure stops those after it.
+
+    Before the bootstrap, and for workers, nothing is waited for.
+
+    :raises NodeError: when one before failed; and the failure of this one, with how to go on.
+    """
+    if node.role is not Role.CONTROLPLANE or not environment.paths.bootstrapped.exists():
+        yield
+        return
+    with _turns[environment.name]:
+        if environment.name in _stopped:
+            raise NodeError(
+                f"{environment.name}/{node.name}: not changed, because the roll-out stopped at "
+                f"{_stopped[environment.name]}",
+                hint=_go_on(environment),
+            )
+        try:
+            yield
+        except NodeError as error:
+            _stopped[environment.name] = node.name
+            hint = "\n".join(filter(None, (error.hint, _go_on(environment))))
+            raise NodeError(error.message, hint=hint) from None
+
+
+@contextlib.contextmanager
+def reboot(environment: Environment, node: Node) -> Iterator[None]:
+    """Let a node reboot: a control plane when all other members of etcd are healthy.
+
+    Left when all members are, this one too.
+
+    :raises NodeError: when they are not within ``ETCD_TIMEOUT``; before, nothing was sent.
+    """
+    if node.role is not Role.CONTROLPLANE:
+        yield
+        return
+    with _turns[environment.name]:
+        runs = environment.paths.bootstrapped.exists() or _has_etcd(environment, node)
+        if runs:
+            _wait_until_healthy(environment, node, "all other etcd members to be healthy", node)
+        yield
+        if runs:
+            _wait_until_healthy(environment, node, "etcd to be healthy after its reboot")
+
+
+def _has_etcd(environment: Environment, node: Node) -> bool:
+    try:
+        return secure_api(environment, node).etcd_state() not in WITHOUT_ETCD
+    except CallError:
+        return True
+
+
+def _wait_until_healthy(
+    environment: Environment, node: Node, what: str, besides: Node | None = None
+) -> None:
+    hint = "The config was sent. Look at the node's console."
+    if besides:
+        hint = (
+            "Nothing was sent to it: a reboot now could cost etcd its quorum. Look at the members "
+            "that are named; a member that is gone for good leaves with 'talosctl etcd "
+            "remove-member' (docs/day-2.md)."
+        )
+    who, timeout = f"{environment.name}/{node.name}", environment.settings.etcd_timeout
+    for attempt in Wait(who, what, timeout, hint=hint):
+        why = etcd.observe(environment).unhealthy(besides)
+        if not why:
+            return
+        attempt.because(why)
+
+
+def _go_on(environment: Environment) -> str:
+    """How to finish a roll-out that stopped."""
+    name, paths = environment.name, environment.paths
+    left = [node for node in environment.control_planes if not _is_applied(environment, node)]
+    return (
+        f"Control planes that do not have their new config yet: "
+        f"{', '.join(node.name for node in left)}. Nodes that have it stay as they are.\n"
+        f"When the cause is mended, go on with the same command; to begin with a certain node: "
+        f"snakemake {paths.applied(left[0]) if left else ''} --config env={name}"
+    )
+
+
+def _is_applied(environment: Environment, node: Node) -> bool:
+    config = environment.paths.config(node)
+    said = marker.read(environment.paths.applied(node)).get("sha256")
+    return config.exists() and said == hashlib.sha256(config.read_bytes()).hexdigest()

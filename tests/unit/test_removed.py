@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from scripts import inventory, marker
+from scripts.errors import ConfigError
+from scripts.removed import removed_nodes
+from tests.project import Project
+
+
+def test_removed_node_is_what_its_marker_says(small: Project) -> None:
+    dev = inventory.load("dev")
+    worker = dev.workers[0]
+    marker.write(
+        dev.paths.applied(worker), address="10.9.0.21", hostname="one", mac="52:54:00:1:2:3"
+    )
+    assert removed_nodes(dev) == []
+    small.remove("patches/envs/dev/workers/worker_1")
+    [removed] = removed_nodes(inventory.load("dev"))
+    assert (removed.name, removed.role, removed.hostname) == ("worker_1", "worker", "one")
+    assert (removed.address, removed.maintenance_address) == ("10.9.0.21", "10.9.0.21")
+    assert (removed.mac, removed.uuid) == ("52:54:00:1:2:3", "")
+
+
+def test_marker_that_is_none_is_named(small: Project) -> None:
+    small.write("rendered_configs/dev/state/worker-gone.applied", "[]")
+    with pytest.raises(ConfigError, match=r"worker-gone.applied: is no marker"):
+        removed_nodes(inventory.load("dev"))
