@@ -67,12 +67,16 @@ def test_what_is_asked(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
         return ""
 
     monkeypatch.setattr(etcd, "connection_error", lambda _: "")
+    monkeypatch.setattr(talosctl.Node, "etcd_state", lambda _: "Running")
     monkeypatch.setattr(talosctl.Node, "etcd_members", lambda _: list(known))
     monkeypatch.setattr(talosctl.Node, "etcd_trouble", trouble)
     seen = etcd.observe(dev)
     assert asked == ["10.9.0.11", "10.9.0.12"]
     assert seen.member(dev.first_control_plane) == known[0]
     assert seen.unhealthy() == "cp-2: no route to host"
+
+    monkeypatch.setattr(talosctl.Node, "etcd_state", lambda _: "Preparing")
+    assert "cp_1: its etcd is Preparing" in etcd.observe(dev).silence
 
     monkeypatch.setattr(etcd, "connection_error", lambda _: "connection refused")
     silent = etcd.observe(dev)
