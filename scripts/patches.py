@@ -22,7 +22,7 @@ _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 # Parts of `cluster` that Talos reads on control planes only
 # (Talos docs: reference/configuration/v1alpha1/config, ClusterConfig).
-_CONTROL_PLANE_ONLY = (
+CONTROL_PLANE_ONLY = (
     "adminKubeconfig",
     "aescbcEncryptionSecret",
     "aggregatorCA",
@@ -177,7 +177,7 @@ def check_role(patch: Patch, role: Role, *, shared: bool) -> None:
 
 
 def _refuse_control_plane_settings(path: Path, document: dict[str, Any]) -> None:
-    found = [f"cluster.{key}" for key in _CONTROL_PLANE_ONLY if lookup(document, "cluster", key)]
+    found = [f"cluster.{key}" for key in CONTROL_PLANE_ONLY if lookup(document, "cluster", key)]
     if found:
         raise PatchError(
             f"{path}: {', '.join(found)}: only control planes have this, and this is a worker",
