@@ -157,7 +157,12 @@ def _opened(image: Image) -> Iterator[tuple[IO[bytes], int]]:
     request = urllib.request.Request(  # noqa: S310 - is_url lets http and https pass only
         image.source, headers={"User-Agent": "talosmake"}
     )
-    with urllib.request.urlopen(request, timeout=_STALLED) as response:  # noqa: S310
+    try:
+        response = urllib.request.urlopen(request, timeout=_STALLED)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        error.close()  # it carries the open connection
+        raise
+    with response:
         yield response, int(response.headers.get("Content-Length") or 0)
 
 

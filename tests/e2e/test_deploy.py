@@ -124,6 +124,7 @@ def test_node_table_shows_what_answers(lab: Project, network: str) -> None:
         "controlplane",
         f"{network}.11",
         "52:54:00:00:00:11",
+        "-",  # no virtual machine
         "applied",
         "running",
     ]
