@@ -100,10 +100,14 @@ class Entry:
     def position(self, *keys: str | int) -> Position | None:
         return self.layer.position(self.number, keys)
 
+    def shown(self, keys: Keys, value: object) -> str:
+        return self.layer.shown(keys, value)
+
     def label(self, keys: Iterable[str | int]) -> str:
         """A key as messages name it, e.g. ``machine.install.disk`` or ``LinkConfig net0: mtu``."""
         dotted = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)[1:]
-        document = " ".join(part for part in self.identity if part)
+        kind, name = self.identity
+        document = " ".join(part for part in (kind, name and self.shown(("name",), name)) if part)
         return ": ".join(part for part in (document, dotted) if part)
 
 

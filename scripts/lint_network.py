@@ -38,6 +38,14 @@ class Place:
     keys: Keys
 
     @property
+    def shown(self) -> str:
+        return self.of(self.text)
+
+    def of(self, value: object) -> str:
+        """What comes of the value, for a message."""
+        return self.entry.shown(self.keys, value)
+
+    @property
     def where(self) -> str:
         return self.entry.where(*self.keys)
 
@@ -123,7 +131,11 @@ def _network(text: str) -> Network | None:
         return None
 
 
-def networks(view: NodeView) -> list[tuple[Network, Place]]:
+# A network, and the static address that defines it.
+_Defined = tuple[Network, Place]
+
+
+def networks(view: NodeView) -> list[_Defined]:
     """The networks that the static addresses are in; an address alone (/32) makes none."""
     found = []
     for place in static_addresses(view):
@@ -144,7 +156,7 @@ def subnet(view: NodeView) -> Iterator[Finding]:
                 if problem:
                     yield Finding(
                         entry.where(*keys, index),
-                        f"{entry.label(keys)}: {item!r} {problem}",
+                        f"{entry.label(keys)}: {entry.shown(keys, f'{item} {problem}')}",
                         f"Write the network's first address and its prefix length, e.g. "
                         f"{DEFAULT_SUBNETS[key]}",
                     )
@@ -184,7 +196,7 @@ def cluster_subnets(view: NodeView) -> Iterator[tuple[str, Network, Place | None
                     for index, text in enumerate(written)
                 ]
         for text, place in texts:
-            if (network := _network(text)) is not None:
+            if "/" in text and (network := _network(text)) is not None:
                 yield _WHAT[key], network, place
 
 
@@ -193,14 +205,16 @@ def subnet_overlap(view: NodeView) -> Iterator[Finding]:
     node_file = f"{view.node.env_file if view.node.env_file.exists() else view.node.directory}"
     ours: list[tuple[str, Network, str]] = []
     for what, network, place in cluster_subnets(view):
-        said = f"{what} have {network}" + ("" if place else ", Talos's default")
-        ours.append((said, network, place.where if place else ""))
+        said = place.of(network) if place else f"{network}, Talos's default"
+        ours.append((f"{what} have {said}", network, place.where if place else ""))
     theirs = [
-        (f"nodes are in {network}", network, place.where) for network, place in networks(view)
+        (f"nodes are in {place.of(network)}", network, place.where)
+        for network, place in networks(view)
     ]
     address = address_of(view.node.address)
     if address is not None and not any(address in network for _, network, _ in theirs):
-        theirs.append((f"the node has {address}", ipaddress.ip_network(address), node_file))
+        alone = ipaddress.ip_network(address)
+        theirs.append(("nodes have addresses in it", alone, node_file))
     pairs = [(one, other) for number, one in enumerate(ours) for other in ours[number + 1 :]]
     pairs += [(one, other) for one in ours for other in theirs]
     for (said, network, where), (other_said, other, other_where) in pairs:
@@ -215,27 +229,36 @@ def subnet_overlap(view: NodeView) -> Iterator[Finding]:
 
 def address_outside(view: NodeView) -> Iterator[Finding]:
     """The node's address, a gateway or a VIP is in none of the networks that its patches define."""
-    defined = networks(view)
+    # What DHCP gives is not known here.
+    defined = [] if _has_dhcp(view) else networks(view)
     address = address_of(view.node.address)
     if address is not None:
-        yield from _node_outside(view, address, [network for network, _ in defined])
+        yield from _node_outside(view, address, defined)
     for place in [*_gateways(view), *vips(view)]:
         this = address_of(place.text)
-        near = [network for network, _ in defined if this and network.version == this.version]
+        near = [one for one in defined if this and one[0].version == this.version]
         if this is None or this.is_link_local or not near or _in_any(this, near):
             continue
         yield Finding(
             place.where,
-            f"{place.label}: {place.text} is in none of the networks of the node's static "
+            f"{place.label}: {place.shown} is in none of the networks of the node's static "
             f"addresses: {_listed(near)}",
             "Correct the address, or the prefix length of the static address.",
         )
 
 
-def _node_outside(view: NodeView, address: Address, defined: list[Network]) -> Iterator[Finding]:
+def _has_dhcp(view: NodeView) -> bool:
+    return any(
+        entry.identity[0].startswith("DHCP")
+        or any(lookup(link, "dhcp") == "true" for _, link in _interfaces(entry))
+        for entry in view.entries
+    )
+
+
+def _node_outside(view: NodeView, address: Address, defined: list[_Defined]) -> Iterator[Finding]:
     where = view.node.env_file if view.node.env_file.exists() else view.node.directory
     given = [address_of(place.text) for place in static_addresses(view)]
-    near = [network for network in defined if network.version == address.version]
+    near = [one for one in defined if one[0].version == address.version]
     if near and address not in given and not _in_any(address, near):
         yield Finding(
             str(where),
@@ -247,10 +270,11 @@ def _node_outside(view: NodeView, address: Address, defined: list[Network]) -> I
     for entry, keys, texts in _subnets_for_node(view):
         allowed = [_network(text) for text in texts if not text.startswith("!")]
         valid = [one for one in allowed if one is not None and one.version == address.version]
-        if valid and not any(_in_any(one, valid) for one in own):
+        if valid and not any(one in network for one in own for network in valid):
             yield Finding(
                 entry.where(*keys),
-                f"{entry.label(keys)}: none of the node's addresses is in {_listed(valid)}",
+                f"{entry.label(keys)}: none of the node's addresses is in "
+                f"{entry.shown(keys, ', '.join(map(str, valid)))}",
                 "Correct the subnets, or the node's NODE_IP and static addresses.",
             )
 
@@ -276,15 +300,15 @@ def vip_address(view: NodeView) -> Iterator[Finding]:
             if this is not None and this == address_of(node.address):
                 yield Finding(
                     place.where,
-                    f"{place.label}: {place.text} is the address of {node.name}; the VIP moves "
+                    f"{place.label}: {place.shown} is the address of {node.name}; the VIP moves "
                     "between control planes and must be no machine's own",
                     f"Take an address that nothing else has, or correct {node.env_file}.",
                 )
 
 
-def _in_any(address: Address, found: list[Network]) -> bool:
-    return any(address in network for network in found)
+def _in_any(address: Address, found: list[_Defined]) -> bool:
+    return any(address in network for network, _ in found)
 
 
-def _listed(items: list[Any]) -> str:
-    return ", ".join(dict.fromkeys(str(item) for item in items))
+def _listed(found: list[_Defined]) -> str:
+    return ", ".join(dict.fromkeys(place.of(network) for network, place in found))

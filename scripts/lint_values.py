@@ -39,9 +39,9 @@ def disk_path(view: NodeView) -> Iterator[Finding]:
             if value and value not in _NULLS and not re.match(r"/dev/[^/]", str(value)):
                 yield Finding(
                     entry.where(*keys),
-                    f"{entry.label(keys)}: {value!r} is no path of a disk",
-                    f"Write the path of the device, e.g. /dev/{str(value).lstrip('/')} or "
-                    "/dev/disk/by-id/...; 'talosctl get disks' lists a machine's.",
+                    f"{entry.label(keys)}: {entry.shown(keys, value)} is no path of a disk",
+                    "Write the path of the device, e.g. /dev/sda or /dev/disk/by-id/...; "
+                    "'talosctl get disks' lists a machine's.",
                 )
 
 
@@ -68,7 +68,7 @@ def host_name(view: NodeView) -> Iterator[Finding]:
         if keys and value and not _is_host_name(str(value)):
             yield Finding(
                 entry.where(*keys),
-                f"{entry.label(keys)}: {value!r} is no host name",
+                f"{entry.label(keys)}: {entry.shown(keys, value)} is no host name",
                 "Use letters, digits and - in between, 63 characters at most between dots. "
                 "Kubernetes names the node by it.",
             )
@@ -102,7 +102,8 @@ def _image(
     if version and tag.removeprefix("v") != wanted and version[1] != wanted:
         yield Finding(
             entry.where(*keys),
-            f"{entry.label(keys)}: {image} is not of {fact}={view.environment.facts.get(fact)}",
+            f"{entry.label(keys)}: {entry.shown(keys, image)} is not of "
+            f"{fact}={view.environment.facts.get(fact)}",
             f"Leave the image out, or write its tag with ${{{fact}}}; "
             f"the version stands in {view.environment.env_file}.",
         )
@@ -124,7 +125,7 @@ def control_plane_settings(view: NodeView) -> Iterator[Finding]:
         )
         keys += [("kind",)] * (entry.identity[0] in _CONTROL_PLANE_KINDS)
         for way in keys:
-            name = " ".join(entry.identity) if way == ("kind",) else entry.label(way)
+            name = entry.label(() if way == ("kind",) else way)
             yield Finding(
                 entry.where(*way),
                 f"{name}: only control planes have this, and it reaches workers",
