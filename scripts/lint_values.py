@@ -99,12 +99,13 @@ def _image(
     image = str(lookup(entry.content, *keys) or "")
     tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
     version = _VERSION.match(tag)
+    bare = not view.environment.facts.get(fact, "").startswith("v")
     if version and tag.removeprefix("v") != wanted and version[1] != wanted:
         yield Finding(
             entry.where(*keys),
             f"{entry.label(keys)}: {entry.shown(keys, image)} is not of "
             f"{fact}={view.environment.facts.get(fact)}",
-            f"Leave the image out, or write its tag with ${{{fact}}}; "
+            f"Leave the image out, or write its tag as {'v' * bare}${{{fact}}}; "
             f"the version stands in {view.environment.env_file}.",
         )
 

@@ -20,8 +20,8 @@ from scripts.model import Role
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
-# Parts of `cluster` that Talos reads on control planes only; `externalCloudProvider` is not one, as it
-# sets a flag of every kubelet
+# Parts of `cluster` that Talos reads on control planes only; `externalCloudProvider` is not one, as
+# it sets a flag of every kubelet
 # (Talos docs: reference/configuration/v1alpha1/config, ClusterConfig).
 CONTROL_PLANE_ONLY = (
     "adminKubeconfig",
