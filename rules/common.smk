@@ -15,6 +15,8 @@ from scripts import (
     housekeeping,
     jobs,
     lab,
+    lint_rules,
+    lint_step,
     progress,
     render,
     reset,
@@ -37,10 +39,12 @@ ENVIRONMENTS = {
 }
 workflow.global_resources.update(settings.limits(SETTINGS))
 
+for _environment in ENVIRONMENTS.values():
+    jobs.parsed(lint_rules.switched_off, _environment)
+
 if workflow.is_main_process:
     for _environment in ENVIRONMENTS.values():
         jobs.parsed(housekeeping.warn_of_leftovers, _environment)
-        secrets.warn_of_shared_bundle(_environment)
 
 
 wildcard_constraints:
@@ -151,6 +155,24 @@ def env_files_of(wildcards):
     ]
 
 
+def lint_files_of(wildcards):
+    """What says who can decrypt, and all bundles: two of them may be the same."""
+    environment = environment_of(wildcards)
+    rules = [secrets.RULES] if secrets.RULES.exists() else []
+    bundles = [environment.bundle, *lint_step.other_bundles(environment)]
+    return rules if environment.cluster.simulated else [*rules, *bundles]
+
+
+def lint_of(wildcards):
+    """With strict, nothing is applied before lint has found nothing."""
+    return ancient(environment_of(wildcards).paths.linted) if SETTINGS.strict else []
+
+
+def markers_of(wildcards):
+    environment = environment_of(wildcards)
+    return [environment.paths.validated(node) for node in environment.nodes]
+
+
 def is_bootstrapped(wildcards):
     return environment_of(wildcards).paths.bootstrapped.exists()
 
@@ -178,7 +200,7 @@ def rendered_files(environment):
 
 def validated_files(environment):
     markers = [environment.paths.validated(node) for node in environment.nodes]
-    return [*rendered_files(environment), *markers]
+    return [*rendered_files(environment), *markers, environment.paths.linted]
 
 
 def vm_files(environment):
@@ -219,6 +241,12 @@ def goal_files(environment):
 
 def rendered(_):
     return each_environment(rendered_files)
+
+
+def validation_markers(_):
+    return each_environment(
+        lambda environment: map(environment.paths.validated, environment.nodes)
+    )
 
 
 def validated(_):

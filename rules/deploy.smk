@@ -6,6 +6,7 @@ rule apply_controlplane:
     input:
         config="rendered_configs/{env}/controlplane-{node}.yaml",
         validated="rendered_configs/{env}/state/controlplane-{node}.validated",
+        lint=lint_of,
         talosconfig=ancient("rendered_configs/{env}/talosconfig"),
         machines=ancient(machines_of),
         vm=vm_of_control_plane,
@@ -31,6 +32,7 @@ rule apply_worker:
     input:
         config="rendered_configs/{env}/worker-{node}.yaml",
         validated="rendered_configs/{env}/state/worker-{node}.validated",
+        lint=lint_of,
         talosconfig=ancient("rendered_configs/{env}/talosconfig"),
         machines=ancient(machines_of),
         vm=vm_of_worker,

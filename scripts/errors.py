@@ -45,6 +45,10 @@ class ValidationError(TalosmakeError):
     """``talosctl validate`` refuses a machine config, or a config was changed after it passed."""
 
 
+class LintError(TalosmakeError):
+    """Lint finds mistakes and ``strict`` is set, or ``LINT_OFF`` names no rule."""
+
+
 class NodeError(TalosmakeError):
     """A node does not answer, refuses, or is not the one it should be."""
 

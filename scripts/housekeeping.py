@@ -206,6 +206,9 @@ def summary(environment: Environment) -> str:
         f"{workers} worker{'s' * (workers != 1)}{_how_far(environment)}",
         *(f"  {path}: {what}" for path, what, there in made if there),
     ]
+    findings = marker.read(paths.linted).get("findings")
+    if findings:
+        lines.append(f"  Lint findings: {findings}; snakemake lint --config env={environment.name}")
     if environment.cluster.simulated:
         lines.append("  The nodes are simulated: real talosctl, no Talos and no Kubernetes behind.")
     if not paths.bootstrapped.exists():

@@ -11,7 +11,7 @@ from scripts.errors import PatchError
 
 # Only ${UPPER_CASE} is looked at, so that shell, nginx and Helm text is left alone.
 _PLACES = "cluster.env (for the environment) or node.env (for one node)"
-_REFERENCE = re.compile(r"(\$?)\$\{([A-Z][A-Z0-9_]*)\}")
+REFERENCE = re.compile(r"(\$?)\$\{([A-Z][A-Z0-9_]*)\}")
 
 
 def inject(text: str, facts: Mapping[str, str], path: Path, *, where: str = "") -> str:
@@ -35,7 +35,7 @@ def inject(text: str, facts: Mapping[str, str], path: Path, *, where: str = "") 
             return ""
         return facts[name]
 
-    result = _REFERENCE.sub(replaced, text)
+    result = REFERENCE.sub(replaced, text)
     if unknown:
         raise PatchError(
             "\n".join(unknown),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from scripts.errors import ConfigError
 from scripts.tools import TALOSCTL
 
 
-def write(path: Path, **said: str | int | list[str]) -> None:
+def write(path: Path, **said: str | int | Sequence[object]) -> None:
     """Write a marker: what is ``said``, the time (UTC) and the version of talosctl."""
     content = {
         **said,

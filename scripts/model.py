@@ -271,6 +271,11 @@ class Paths:
         return self.state / "bootstrapped"
 
     @property
+    def linted(self) -> Path:
+        """The marker that what lint finds was said."""
+        return self.state / "linted"
+
+    @property
     def cilium(self) -> Path:
         """The generated layer of control planes that carries Cilium."""
         return self.state / "cilium.yaml"

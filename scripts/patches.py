@@ -20,9 +20,10 @@ from scripts.model import Role
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
-# Parts of `cluster` that Talos reads on control planes only
+# Parts of `cluster` that Talos reads on control planes only; `externalCloudProvider` is not one, as
+# it sets a flag of every kubelet
 # (Talos docs: reference/configuration/v1alpha1/config, ClusterConfig).
-_CONTROL_PLANE_ONLY = (
+CONTROL_PLANE_ONLY = (
     "adminKubeconfig",
     "aescbcEncryptionSecret",
     "aggregatorCA",
@@ -32,7 +33,6 @@ _CONTROL_PLANE_ONLY = (
     "controllerManager",
     "coreDNS",
     "etcd",
-    "externalCloudProvider",
     "extraManifestHeaders",
     "extraManifests",
     "inlineManifests",
@@ -157,6 +157,45 @@ def hostname_patch(patches: Sequence[Patch], hostname: str, contract: tuple[int,
     return header + f"hostname: {hostname}\nauto: off\n"
 
 
+def check_documents(layers: Sequence[Patch], contract: tuple[int, int]) -> None:
+    """Refuse documents of which talosctl makes a broken config, or a crash.
+
+    :param layers: in the order they apply.
+    :raises PatchError: for two documents of one kind and name in one file, and for
+        ``$patch: delete`` of a document that no earlier layer has.
+    """
+    # What `talosctl gen config` makes beside machine and cluster.
+    there = {("HostnameConfig", "")} if contract >= (1, 12) else set()
+    for patch in layers:
+        deleted = [_identity(doc) for doc in patch.documents if doc.get("$patch") == "delete"]
+        written = [_identity(doc) for doc in patch.documents if "$patch" not in doc]
+        absent = next((one for one in deleted if any(one) and one not in there), None)
+        twice = next((one for one in written if written.count(one) > 1), None)
+        if absent is not None:
+            raise PatchError(
+                f"{patch.path}: $patch: delete of {_called(absent)}, which no earlier layer has",
+                hint="Remove that document, or correct its kind and name. Layers apply in the "
+                "order that the README gives.",
+            )
+        if twice is not None:
+            raise PatchError(
+                f"{patch.path}: has {_called(twice)} more than once",
+                hint="Write in one document what it sets; talosctl takes no two for the same in "
+                "one file.",
+            )
+        there = (there - set(deleted)) | set(written)
+
+
+def _identity(document: dict[str, Any]) -> tuple[str, str]:
+    """What tells documents of a config apart: kind and name."""
+    return str(document.get("kind", "")), str(document.get("name", ""))
+
+
+def _called(identity: tuple[str, str]) -> str:
+    name = " ".join(part for part in identity if part)
+    return f"the document {name}" if name else "a document of machine and cluster"
+
+
 def check_role(patch: Patch, role: Role, *, shared: bool) -> None:
     """Refuse what cannot be meant for a node of this role.
 
@@ -177,7 +216,7 @@ def check_role(patch: Patch, role: Role, *, shared: bool) -> None:
 
 
 def _refuse_control_plane_settings(path: Path, document: dict[str, Any]) -> None:
-    found = [f"cluster.{key}" for key in _CONTROL_PLANE_ONLY if lookup(document, "cluster", key)]
+    found = [f"cluster.{key}" for key in CONTROL_PLANE_ONLY if lookup(document, "cluster", key)]
     if found:
         raise PatchError(
             f"{path}: {', '.join(found)}: only control planes have this, and this is a worker",

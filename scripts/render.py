@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import cilium, files, manifests, secrets, talosctl
+from scripts import cilium, files, manifests, positions, secrets, talosctl
 from scripts.errors import PatchError
 from scripts.inject import inject
 from scripts.model import Environment, Node, Role
-from scripts.patches import Patch, check_role, hostname_patch, lookup, parse
+from scripts.patches import Patch, check_documents, check_role, hostname_patch, lookup, parse
 from scripts.redact import redact, without_quotes
+
+_LINE_NUMBERS = "Line numbers count from the start of the document, after ${NAME} injection."
+# What to do, by the end of what talosctl says.
+_HINTS = {"lookup failed": "No earlier layer sets what it deletes; remove it, or correct the key."}
 
 # The maintenance API takes no larger message.
 _LARGEST = 4 * 1024 * 1024
@@ -58,6 +62,7 @@ def read_layers(environment: Environment, node: Node) -> list[Patch]:
     hostname = hostname_patch(patches, node.hostname, environment.cluster.contract)
     generated = parse(hostname, Path(f"(host name of {node.name})"))
     layers = [*_cilium_layers(environment, node, patches), generated, *patches]
+    check_documents(layers, environment.cluster.contract)
     if node.role is Role.CONTROLPLANE:
         _check_manifests(layers, patches)
     return [patch for patch in layers if patch.documents]
@@ -181,12 +186,27 @@ def _blamed(
                 message = redact(refused.message, known)
             else:
                 culprit = layers[count - 1]
+                if talosctl.CRASHED in refused.message:
+                    return _crashed(environment, node, culprit)
                 where, message = str(culprit.path), _shown(refused.message, culprit, known)
             return PatchError(
                 f"{where}: talosctl refuses it for {environment.name}/{node.name}:\n{message}",
-                hint="Line numbers count from the start of the document, after ${NAME} injection.",
+                hint=_HINTS.get(message.rpartition(": ")[2].strip(), _LINE_NUMBERS),
             )
     return error
+
+
+def _crashed(environment: Environment, node: Node, patch: Patch) -> PatchError:
+    """Talosctl crashed on a patch; what it prints then helps nobody but its authors."""
+    raw = patch.text if patch.secret else _read_bytes(patch.path).decode()
+    nulls = sorted({position.line for position in positions.of(raw).values() if position.null})
+    said = f" (null is in line {', '.join(map(str, nulls))})" if nulls and not patch.secret else ""
+    return PatchError(
+        f"{patch.path}: talosctl crashes on it{said} for {environment.name}/{node.name}",
+        hint="It is known to crash on null for what an earlier layer, or Talos, has set in a "
+        "mapping of free form (extraConfig, scheduler.config, admissionControl). Write the value "
+        "that it should have, or '$patch: delete' into the mapping above.",
+    )
 
 
 def _shown(message: str, patch: Patch, known: Sequence[str]) -> str:

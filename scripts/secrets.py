@@ -18,7 +18,7 @@ import yaml
 from scripts import age, files, sops, talosctl
 from scripts.errors import SecretsError
 from scripts.model import Environment
-from scripts.progress import say, warn
+from scripts.progress import say
 from scripts.redact import scalars
 
 DIRECTORY = Path("secrets")
@@ -300,18 +300,6 @@ def make(environment: Environment, which: str) -> None:
             f"  Commit {created.bundle} and {RULES}.",
         ]
     say("\n".join(lines))
-
-
-def warn_of_shared_bundle(environment: Environment) -> None:
-    """Warn when one bundle serves several environments: their clusters then share their PKI."""
-    others = environment.shares_bundle_with
-    if others:
-        warn(
-            f"{environment.name}: {environment.bundle} also serves {', '.join(others)}: "
-            "one PKI for all of them, so who may enter one may enter all.\n"
-            f"  -> before an environment is deployed, give it its own:  snakemake separate_secrets "
-            f"--config env={environment.name}"
-        )
 
 
 def separate(environment: Environment) -> None:

@@ -30,6 +30,7 @@ class Settings:
 
     :ivar env: the environment to work on, or ``all``; None when nobody named one.
     :ivar goal: the caller's goal, which overrides each environment's own; None for theirs.
+    :ivar strict: whether what lint finds is an error.
     :ivar confirm: what may be destroyed: an environment, or a node; "" for nothing.
     :ivar disks: whether disks are destroyed with their machines.
     :ivar node: the one node to work on, for targets that take one; None for all.
@@ -40,6 +41,7 @@ class Settings:
     workers_at_once: int
     bundle: str
     defaults: Mapping[str, str]
+    strict: bool = False
     confirm: str = ""
     disks: bool = False
     node: str | None = None
@@ -70,6 +72,7 @@ def read(overrides: Mapping[str, Any]) -> Settings:
         workers_at_once=values["workers_at_once"],
         bundle=values["bundle"],
         defaults=defaults,
+        strict=values.get("strict") in ("true", True),
         confirm=values.get("confirm", ""),
         disks=values.get("disks") in ("yes", True),
         node=values.get("node"),

@@ -18,6 +18,8 @@ from scripts.process import Result, piped, run
 from scripts.tools import TALOSCTL, require
 
 PORT = 50000
+# How a crash of talosctl itself starts what it prints.
+CRASHED = "panic: "
 _LOCAL_TIMEOUT = 60.0
 
 

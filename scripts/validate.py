@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from scripts import marker, talosctl
+from scripts import lint_step, marker, talosctl
 from scripts.errors import ValidationError
 from scripts.model import Environment, Node
 from scripts.redact import redact
@@ -12,7 +12,7 @@ from scripts.render import known_secrets
 
 
 def validate_config(environment: Environment, node: Node) -> None:
-    """Validate a rendered config and write its ``.validated`` marker.
+    """Validate a rendered config and write its ``.validated`` marker, with what lint finds.
 
     :raises ValidationError: with talosctl's message, the node, and the patch files behind it.
     """
@@ -23,7 +23,10 @@ def validate_config(environment: Environment, node: Node) -> None:
         raise _explained(environment, node, error) from None
     digest = hashlib.sha256(config).hexdigest()
     marker.write(
-        environment.paths.validated(node), step="validated", sha256=digest, warnings=warnings
+        environment.paths.validated(node),
+        step="validated",
+        sha256=digest,
+        lint=lint_step.of_node(environment, node, config, warnings),
     )
 
 

@@ -63,7 +63,8 @@ def test_changed_patch_reaches_one_running_node(lab: Project, network: str) -> N
     lab.patch("lab", "workers", "worker_2", "machine:\n  sysctls:\n    vm.swappiness: '7'\n")
     run = lab.ok(*UP)
     assert run.jobs == {
-        f"{step}:lab/worker_2" for step in ("render_config", "validate_config", "apply_worker")
+        "lint_environment:lab",
+        *(f"{step}:lab/worker_2" for step in ("render_config", "validate_config", "apply_worker")),
     }
     config = lab.talosctl("lab", f"{network}.22", "get", "machineconfig", "-o", "yaml").output
     assert "vm.swappiness" in config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,7 @@ def test_each_renders_and_passes_talosctl_validate(
     for name in SHIPPED:
         environment = inventory.load(name)
         assert all(environment.paths.validated(node).exists() for node in environment.nodes)
+        assert json.loads(environment.paths.linted.read_text())["findings"] == 0
         assert environment.paths.talosconfig.exists()
         assert environment.paths.apply_script.exists()
         seen = list(configs(project.root, environment))

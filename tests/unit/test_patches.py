@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import patches
+from scripts import patches, talosctl
 from scripts.errors import PatchError
-from scripts.model import Role
+from scripts.model import Cluster, Role
 from scripts.patches import Patch, parse
 
 PATH = Path("node.yaml")
@@ -178,3 +178,55 @@ def test_worker_with_control_plane_settings_is_refused_with_each_of_them() -> No
         patches.check_role(patch(text), Role.WORKER, shared=False)
     patches.check_role(patch(text), Role.WORKER, shared=True)
     patches.check_role(patch(text), Role.CONTROLPLANE, shared=False)
+
+
+def test_what_the_kubelet_of_workers_reads_is_no_control_plane_setting() -> None:
+    text = "cluster:\n  externalCloudProvider:\n    enabled: true\n"
+    patches.check_role(patch(text), Role.WORKER, shared=False)
+
+
+LINK_A = "kind: LinkConfig\nname: a\n"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["machine: {a: b}\n---\nkind: HostnameConfig\n---\n" + LINK_A, LINK_A],
+        [LINK_A + "---\nkind: LinkConfig\nname: b\n"],
+        [LINK_A, LINK_A + "$patch: delete\n"],
+        [LINK_A, LINK_A + "$patch: delete\n---\n" + LINK_A],
+        ["kind: HostnameConfig\n$patch: delete\n---\nkind: HostnameConfig\nhostname: a\n"],
+        ["machine:\n  sysctls:\n    $patch: delete\n"],
+    ],
+)
+def test_documents_that_talosctl_takes(texts: list[str]) -> None:
+    patches.check_documents([patch(text) for text in texts], (1, 13))
+
+
+@pytest.mark.parametrize(
+    ("texts", "contract", "message"),
+    [
+        ([LINK_A + "---\n" + LINK_A], (1, 13), "has the document LinkConfig a more than once"),
+        (["machine: {a: b}\n---\ncluster: {a: b}\n"], (1, 13), "of machine and cluster more than"),
+        ([LINK_A + "$patch: delete\n"], (1, 13), r"\$patch: delete of the document LinkConfig a"),
+        ([LINK_A + "$patch: delete\n---\n" + LINK_A], (1, 13), "which no earlier layer has"),
+        ([LINK_A, *[LINK_A + "$patch: delete\n"] * 2], (1, 13), "which no earlier layer has"),
+        (["kind: HostnameConfig\n$patch: delete\n"], (1, 11), "the document HostnameConfig, which"),
+    ],
+)
+def test_documents_that_break_the_config(
+    texts: list[str], contract: tuple[int, int], message: str
+) -> None:
+    with pytest.raises(PatchError, match=message):
+        patches.check_documents([patch(text) for text in texts], contract)
+
+
+@pytest.mark.parametrize("contract", ["v1.8", "v1.11", "v1.12", "v1.13"])
+@pytest.mark.parametrize("role", list(Role))
+def test_talosctl_generates_the_documents_that_are_taken_for_there(
+    contract: str, role: Role
+) -> None:
+    cluster = Cluster("a", "https://10.0.0.1:6443", "v1.13.0", contract, "1.36.0")
+    config = talosctl.gen_config(cluster, role, talosctl.gen_secrets(contract), [])
+    kinds = [document["kind"] for document in yaml.safe_load_all(config) if "kind" in document]
+    assert kinds == (["HostnameConfig"] if cluster.contract >= (1, 12) else [])

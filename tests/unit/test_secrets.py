@@ -176,15 +176,3 @@ def test_secret_values_are_as_they_are_written() -> None:
     plaintext = b"a: {b: [hunter2]}\nc: 0123456\nd: 2026-01-01\n---\ne: 1e10\n"
     assert secrets.secret_values(plaintext) == ["hunter2", "0123456", "2026-01-01", "1e10"]
     assert secrets.secret_values(b"a: [") == []
-
-
-def test_sharing_a_bundle_is_warned_of(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    warned: list[str] = []
-    monkeypatch.setattr(secrets, "warn", warned.append)
-    secrets.warn_of_shared_bundle(inventory.load("dev"))
-    assert warned == []
-    small.environment("prod")
-    small.write("secrets/secrets.yaml", "")
-    secrets.warn_of_shared_bundle(inventory.load("dev"))
-    assert "dev: secrets/secrets.yaml also serves prod" in warned[0]
-    assert "separate_secrets --config env=dev" in warned[0]

@@ -12,6 +12,7 @@ GO = ("-j4", "--config", "env=dev")
 VALUES = "patches/cilium/values.yaml"
 CONTROL_PLANES = {
     "cilium_layer:dev",
+    "lint_environment:dev",
     *(f"{step}:dev/{node}" for step in ("render_config", "validate_config") for node in ("a", "b")),
 }
 
@@ -50,11 +51,15 @@ def test_what_cilium_is_made_of_reaches_control_planes_only(built: Project) -> N
     assert built.ok(*GO).jobs == CONTROL_PLANES
 
 
+def steps(node: str) -> set[str]:
+    return {f"render_config:dev/{node}", f"validate_config:dev/{node}", "lint_environment:dev"}
+
+
 def test_patch_of_a_node_renders_no_chart(built: Project) -> None:
     built.patch("dev", "workers", "w", "machine: {sysctls: {a: b}}\n")
-    assert built.ok(*GO).jobs == {"render_config:dev/w", "validate_config:dev/w"}
+    assert built.ok(*GO).jobs == steps("w")
     built.patch("dev", "control_planes", "a", "machine: {sysctls: {a: b}}\n")
-    assert built.ok(*GO).jobs == {"render_config:dev/a", "validate_config:dev/a"}
+    assert built.ok(*GO).jobs == steps("a")
 
 
 def test_mistake_is_shown_as_its_message(built: Project) -> None:

@@ -15,7 +15,7 @@ GO = ("-j4", "--config", "env=dev")
 def _all_jobs(
     *nodes: str, steps: tuple[str, ...] = ("render_config", "validate_config")
 ) -> set[str]:
-    return {f"{step}:dev/{node}" for step in steps for node in nodes}
+    return {f"{step}:dev/{node}" for step in steps for node in nodes} | {"lint_environment:dev"}
 
 
 @pytest.fixture
@@ -120,6 +120,7 @@ def test_changed_secrets_reach_all_their_environments(project: Project) -> None:
             ("validate_config", "/cp_1"),
             ("client_certificate", ""),
             ("talosconfig", ""),
+            ("lint_environment", ""),
         )
     }
 
@@ -141,7 +142,7 @@ def test_added_node_makes_its_own_and_what_lists_it(built: Project) -> None:
 def test_removed_node_is_named_and_pruned_on_request(built: Project) -> None:
     built.remove("patches/envs/dev/workers/worker_2")
     run = built.ok(*GO)
-    assert run.jobs == {"apply_script:dev"}
+    assert run.jobs == {"apply_script:dev", "lint_environment:dev"}
     assert "no longer in Git, but still here: worker-worker_2" in run.output
     assert "worker_2" not in built.read("rendered_configs/dev/apply.sh")
     assert (built.root / "rendered_configs/dev/worker-worker_2.yaml").exists()

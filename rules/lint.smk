@@ -1,0 +1,34 @@
+# What talosctl lets pass and is a mistake all the same (docs/lint.md). What concerns one node is
+# found when its config is validated and kept in its marker.
+
+
+# Says it once, when anything of it is new.
+rule lint_environment:
+    input:
+        markers=markers_of,
+        env_file=lambda wildcards: environment_of(wildcards).env_file,
+        bundles=lint_files_of,
+    output:
+        "rendered_configs/{env}/state/linted",
+    log:
+        "logs/{env}/lint_environment.log",
+    params:
+        code=code.digest("lint_step"),
+        strict=SETTINGS.strict,
+    run:
+        jobs.run(
+            log,
+            lint_step.lint_environment,
+            environment_of(wildcards),
+            SETTINGS.strict,
+        )
+
+
+# Says all of it at each call.
+rule lint:
+    input:
+        validation_markers,
+    log:
+        f"logs/{SETTINGS.env}/lint.log",
+    run:
+        jobs.run(log, lint_step.show, list(ENVIRONMENTS.values()), SETTINGS.strict)

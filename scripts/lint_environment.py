@@ -1,0 +1,153 @@
+"""Lint rules about an environment as a whole (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from scripts.lint import EnvironmentView, Finding, NodeView
+from scripts.lint_network import address_of, static_addresses, vips
+from scripts.patches import lookup
+
+_RULES = ".sops.yaml"
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+def even_control_planes(view: EnvironmentView) -> Iterator[Finding]:
+    """An even number of control planes, which stands no more failures than one fewer."""
+    count = len(view.environment.control_planes)
+    if count % 2 == 0:
+        majority, lost = count // 2 + 1, (count - 1) // 2
+        yield Finding(
+            str(view.environment.directory / "control_planes"),
+            f"there are {count} control planes: etcd needs {majority} of them, so {lost} may fail, "
+            f"as many as of {count - 1}",
+            "Have one, three or five.",
+        )
+
+
+def endpoint(view: EnvironmentView) -> Iterator[Finding]:
+    """No control plane, VIP or certSAN serves the host of CLUSTER_ENDPOINT."""
+    environment = view.environment
+    host = urlsplit(environment.cluster.endpoint).hostname or ""
+    served = {node.address for node in environment.control_planes}
+    served |= {node.hostname for node in environment.control_planes}
+    for node in view.control_planes:
+        served |= {place.text for place in (*vips(node), *static_addresses(node))}
+        served |= set(_cert_sans(node))
+    same = {str(address_of(text) or text.lower()) for text in served}
+    if str(address_of(host) or host) not in same:
+        shared = environment.directory / "control_planes/common.yaml"
+        yield Finding(
+            str(environment.env_file),
+            f"CLUSTER_ENDPOINT={environment.cluster.endpoint}: {host} is no control plane's "
+            "address, no VIP, and no certSAN",
+            f"Correct it, or add the VIP (Layer2VIPConfig) to {shared}. Where a load balancer or "
+            f"DNS leads to the control planes, name it there in cluster.apiServer.certSANs: {host}",
+        )
+
+
+def _cert_sans(view: NodeView) -> Iterator[str]:
+    for entry in view.machine:
+        for keys in (("machine", "certSANs"), ("cluster", "apiServer", "certSANs")):
+            value = lookup(entry.content, *keys)
+            yield from map(str, value if isinstance(value, list) else ())
+
+
+def shared_bundle(view: EnvironmentView) -> Iterator[Finding]:
+    """Two environments have the same secrets, by one file or by a copy."""
+    environment = view.environment
+    do = (
+        "Before an environment is deployed, give it its own:  snakemake separate_secrets "
+        f"--config env={environment.name}"
+    )
+    others = environment.shares_bundle_with
+    if others:
+        yield Finding(
+            str(environment.bundle),
+            f"also serves {', '.join(others)}: one PKI for all of them, so who may enter one may "
+            "enter all",
+            do,
+        )
+    own = _values(view.encrypted.get(environment.bundle, ""))
+    for path, text in view.other_bundles.items():
+        if own & _values(text):
+            yield Finding(
+                str(environment.bundle),
+                f"holds the same secrets as {path}, of which it is a copy: one PKI for both, so "
+                "who may enter one may enter both",
+                f"Before it is deployed, remove {environment.bundle}, and make a new one:  "
+                f"snakemake separate_secrets --config env={environment.name}",
+            )
+
+
+def _values(text: str) -> set[str]:
+    """A bundle's encrypted values. sops makes a new vector for each, so none is there twice."""
+    document = _parsed(text)
+    certs = lookup(document, "certs")
+    keys = [lookup(item, "key") for item in certs.values()] if isinstance(certs, dict) else []
+    return {str(key) for key in keys if str(key).startswith("ENC[")}
+
+
+def recipients(view: EnvironmentView) -> Iterator[Finding]:
+    """A file is not encrypted for exactly the age recipients that .sops.yaml names for it."""
+    for path, text in view.encrypted.items():
+        wanted = recipients_by_rule(view.sops_rules, path)
+        held = {str(lookup(item, "recipient")) for item in _age_of(text)}
+        if wanted is None or not held:
+            continue
+        missing, more = sorted(wanted - held), sorted(held - wanted)
+        said = [f"{_RULES} names {', '.join(missing)} for it, but it is not encrypted for them"]
+        said *= bool(missing)
+        if more:
+            said.append(f"it is encrypted for {', '.join(more)}, whom {_RULES} does not name")
+        if said:
+            yield Finding(str(path), "; ".join(said), f"Run:  sops updatekeys {path}")
+
+
+def _age_of(text: str) -> list[Any]:
+    value = lookup(_parsed(text), "sops", "age")
+    return value if isinstance(value, list) else []
+
+
+def recipients_by_rule(rules: str, path: Path) -> set[str] | None:
+    """The age recipients of the first rule for a file (sops docs: Using .sops.yaml conf).
+
+    :param rules: the text of .sops.yaml.
+    :param path: of the file, as seen from .sops.yaml.
+    :returns: None where no rule is for the file, or the rule names no age recipients.
+    """
+    entries = lookup(_parsed(rules), "creation_rules")
+    for rule in entries if isinstance(entries, list) else ():
+        pattern = lookup(rule, "path_regex")
+        if pattern and not _matches(str(pattern), str(path)):
+            continue
+        groups = lookup(rule, "key_groups")
+        found = [lookup(rule, "age")]
+        found += [lookup(group, "age") for group in (groups if isinstance(groups, list) else ())]
+        return {name for value in found for name in _names(value)} or None
+    return None
+
+
+def _matches(pattern: str, path: str) -> bool:
+    try:
+        return re.search(pattern, path) is not None
+    except re.error:  # sops's regular expressions are Go's
+        return False
+
+
+def _names(value: object) -> Iterator[str]:
+    for text in value if isinstance(value, list) else [value or ""]:
+        yield from (name for part in str(text).split(",") if (name := part.strip()))
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a loader that makes text only
+    except yaml.YAMLError:
+        return None

@@ -1,0 +1,155 @@
+"""Running lint: each node's part when its config is validated, and then the environment's.
+
+What is found for a node is kept in its ``.validated`` marker, so that a run in which one node of
+many has changed looks at that one alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from scripts import inventory, lint_rules, marker, render, secrets, talosctl
+from scripts.errors import LintError
+from scripts.lint import EnvironmentView, Finding, Layer, NodeView, joined, report
+from scripts.model import Cluster, Environment, Node, Role
+from scripts.patches import Patch
+from scripts.progress import warn
+from scripts.redact import redact
+
+
+def of_node(
+    environment: Environment, node: Node, config: bytes, warnings: str
+) -> list[dict[str, Any]]:
+    """What lint finds for one node, for its marker.
+
+    :param config: its rendered config.
+    :param warnings: what ``talosctl validate`` warned of.
+    """
+    if warnings:
+        warnings = redact(warnings, render.known_secrets(environment, node))
+    view = node_view(environment, node, config, warnings)
+    return [asdict(finding) for finding in lint_rules.of_node(view)]
+
+
+def node_view(
+    environment: Environment, node: Node, config: bytes = b"", warnings: str = ""
+) -> NodeView:
+    """All that the rules look at, read from the node's files."""
+    layers = [
+        _layer(patch, generated=patch.path not in node.patches)
+        for patch in render.read_layers(environment, node)
+    ]
+    bundle = partial(secrets.bundle_of, environment)
+    return NodeView(
+        environment,
+        node,
+        layers,
+        read_config=lambda: config,
+        read_base=lambda: _base(environment.cluster, node.role, bundle()),
+        warnings=warnings,
+    )
+
+
+def _layer(patch: Patch, *, generated: bool) -> Layer:
+    plain = not generated and not patch.secret
+    raw = patch.path.read_text(encoding="utf-8") if plain else patch.text
+    return Layer(patch, raw, generated)
+
+
+@cache
+def _base(cluster: Cluster, role: Role, bundle: bytes) -> bytes:
+    return talosctl.gen_config(cluster, role, bundle, [])
+
+
+def findings(environment: Environment) -> list[Finding]:
+    """What lint finds in an environment whose configs are all validated.
+
+    :raises LintError: when ``LINT_OFF`` names no rule.
+    """
+    found = [
+        Finding(**{**item, "nodes": tuple(item["nodes"])})
+        for node in environment.nodes
+        for item in _marked(environment, node)
+    ]
+    found += lint_rules.of_environment(environment_view(environment))
+    return joined(found, lint_rules.switched_off(environment))
+
+
+def _marked(environment: Environment, node: Node) -> Sequence[dict[str, Any]]:
+    said = marker.read(environment.paths.validated(node)).get("lint", ())
+    return said if isinstance(said, list) else ()
+
+
+def environment_view(environment: Environment) -> EnvironmentView:
+    """All that the rules about an environment look at, read from its files."""
+    encrypted = {} if environment.cluster.simulated else _texts(_encrypted(environment))
+    return EnvironmentView(
+        environment,
+        [node_view(environment, node) for node in environment.control_planes],
+        "".join(_texts([secrets.RULES]).values()),
+        encrypted,
+        {} if environment.cluster.simulated else _texts(other_bundles(environment)),
+    )
+
+
+def _encrypted(environment: Environment) -> list[Path]:
+    """The environment's encrypted files."""
+    patches = (path for node in environment.nodes for path in node.patches)
+    sops = (path for path in patches if path.name.endswith(".sops.yaml"))
+    return [environment.bundle, *dict.fromkeys(sops)]
+
+
+def other_bundles(environment: Environment) -> list[Path]:
+    """The bundles of all other environments that have their own, and the shared one."""
+    names = [name for name in inventory.environment_names() if name != environment.name]
+    paths = [*(secrets.own_bundle(name) for name in names), secrets.SHARED_BUNDLE]
+    return [path for path in paths if path != environment.bundle and path.exists()]
+
+
+def _texts(paths: Sequence[Path]) -> dict[Path, str]:
+    return {
+        path: path.read_text(encoding="utf-8", errors="replace") for path in paths if path.exists()
+    }
+
+
+def lint_environment(environment: Environment, strict: bool) -> None:
+    """Say what lint finds, as a warning, and write the marker that it was said.
+
+    :param strict: findings are an error, and no marker is written.
+    :raises LintError: with all findings, when ``strict``.
+    """
+    found = findings(environment)
+    if found and strict:
+        raise _refused(environment, found)
+    if found:
+        warn(report(environment, found))
+    marker.write(environment.paths.linted, step="linted", findings=len(found))
+
+
+def show(environments: Sequence[Environment], strict: bool) -> None:
+    """The target ``lint``: print all findings, whether they were said before or not.
+
+    :raises LintError: when there are any, and ``strict``.
+    """
+    refused = []
+    for environment in environments:
+        found = findings(environment)
+        if found and strict:
+            refused.append(_refused(environment, found))
+        else:
+            print(report(environment, found))
+    if refused:
+        raise LintError(
+            "\n".join(error.message for error in refused), hint=refused[0].hint
+        ) from None
+
+
+def _refused(environment: Environment, found: Sequence[Finding]) -> LintError:
+    return LintError(
+        report(environment, found),
+        hint="With strict=true nothing is applied until they are mended.",
+    )

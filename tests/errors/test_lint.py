@@ -1,0 +1,145 @@
+"""What lint finds, each mistake a directory below lint/; named as the rule, or more exactly.
+
+It holds the files that differ from valid/, and ``expected``: what is shown. After a change that is
+meant: ``UPDATE_GOLDEN=1 pytest tests/errors``, and look at the difference.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts import inventory, lint_network, lint_rules, lint_step, render, secrets, talosctl
+from scripts.lint import Finding, by_identity, joined, report
+from scripts.model import Environment
+from tests.project import Project
+
+HERE = Path(__file__).parent
+CASES = sorted(path.name for path in (HERE / "lint").iterdir())
+RULES = [*lint_rules.NODE, *lint_rules.ENVIRONMENT]
+SECRET = "hunter"
+
+
+@pytest.fixture(scope="module")
+def bundle() -> bytes:
+    return talosctl.gen_secrets("v1.13")
+
+
+@pytest.fixture
+def valid(project: Project, monkeypatch: pytest.MonkeyPatch, bundle: bytes) -> Project:
+    shutil.copytree(HERE / "valid", project.root, dirs_exist_ok=True)
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(secrets, "bundle_of", lambda _: bundle)
+    return project
+
+
+def found(environment: Environment) -> list[Finding]:
+    """What the steps find, without their markers."""
+    views = [
+        lint_step.node_view(environment, node, render.render(environment, node))
+        for node in environment.nodes
+    ]
+    findings = [finding for view in views for finding in lint_rules.of_node(view)]
+    findings += lint_rules.of_environment(lint_step.environment_view(environment))
+    return joined(findings, lint_rules.switched_off(environment))
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_valid_has_no_findings(valid: Project, name: str) -> None:
+    environment = inventory.load(name)
+    assert report(environment, found(environment)) == f"{name}: no lint findings"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_finding(valid: Project, name: str) -> None:
+    ignored = shutil.ignore_patterns("expected")
+    shutil.copytree(HERE / "lint" / name, valid.root, dirs_exist_ok=True, ignore=ignored)
+    environment = inventory.load("dev")
+    findings = found(environment)
+    shown = report(environment, findings)
+    if os.environ.get("UPDATE_GOLDEN"):
+        (HERE / "lint" / name / "expected").write_text(shown + "\n")
+    assert shown == (HERE / "lint" / name / "expected").read_text().rstrip("\n")
+    assert SECRET not in shown
+    rules = {finding.rule for finding in findings}
+    assert any(name.startswith(rule) for rule in rules)
+
+    off = valid.root / environment.env_file
+    off.write_text(off.read_text() + f'LINT_OFF="{" ".join(rules)}"\n')
+    assert found(inventory.load("dev")) == []
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_has_a_case(rule: str) -> None:
+    # Nothing that the pinned talosctl warns of is known; tests/unit has one that is made up.
+    assert rule == "talosctl-warning" or any(name.startswith(rule) for name in CASES)
+
+
+def test_what_the_network_rules_assume_is_what_talosctl_does(valid: Project) -> None:
+    """Later layers replace subnets, and these are the defaults: asked of talosctl itself."""
+
+    def rendered() -> tuple[list[str], list[str]]:
+        environment = inventory.load("dev")
+        node = environment.first_control_plane
+        config = render.render(environment, node)
+        network = by_identity(config)["", ""]["cluster"]["network"]
+        view = lint_step.node_view(environment, node)
+        assumed = [str(subnet) for _, subnet, _ in lint_network.cluster_subnets(view)]
+        return assumed, [*network["podSubnets"], *network["serviceSubnets"]]
+
+    assumed, talos = rendered()
+    assert assumed == talos == list(lint_network.DEFAULT_SUBNETS.values())
+    network = (
+        "cluster: {{network: {{podSubnets: [10.{0}.0.0/16], serviceSubnets: [fd0{0}::/108]}}}}"
+    )
+    valid.patch("dev", "control_planes", "cp_1", network.format(1), name="a.yaml")
+    valid.patch("dev", "control_planes", "cp_1", network.format(2), name="b.yaml")
+    assumed, talos = rendered()
+    assert assumed == talos == ["10.2.0.0/16", "fd02::/108"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "machine: {certSANs: [a], nodeLabels: {a: '', b: 'null'}, sysctls: {a: '${NODE_IP}'}}\n",
+        "machine: {kubelet: {image: 'ghcr.io/siderolabs/kubelet:v${KUBERNETES_VERSION}'}}\n",
+        "machine: {kubelet: {image: 'example.org:5000/kubelet@sha256:00'}}\n",
+        "machine: {install: {image: 'factory.talos.dev/installer/abc:${TALOS_VERSION}'}}\n",
+        "machine: {install: {diskSelector: {size: '> 100GB'}}}\n",
+        "machine: {nodeLabels: {zone: {$patch: delete}}}\n",
+        "machine: {install: {wipe: {$patch: delete}}}\n",
+        "cluster: {network: {podSubnets: [10.244.0.0/16], serviceSubnets: [10.96.0.0/12]}}\n",
+        "cluster: {network: {podSubnets: [10.7.0.0/16, 'fd00::/48']}}\n",
+        "{apiVersion: v1alpha1, kind: HostnameConfig, hostname: a-1.example.org}\n",
+        "{apiVersion: v1alpha1, kind: HostnameConfig, $patch: delete}\n",
+        "{apiVersion: v1alpha1, kind: LinkConfig, name: e, addresses: [{address: 10.0.1.11/32}],"
+        " routes: [{gateway: 10.9.9.1}]}\n",
+        "{apiVersion: v1alpha1, kind: LinkConfig, name: e, addresses: [{address: 10.0.1.11/24},"
+        " {address: 10.0.1.12/24}], routes: [{gateway: 10.0.1.1}, {gateway: 'fe80::1'}]}\n",
+        "{apiVersion: v1alpha1, kind: Layer2VIPConfig, name: 10.0.1.10, link: e}\n",
+        "machine: {network: {interfaces: [{interface: e, dhcp: true, vip: {ip: 10.0.1.10}}]}}\n",
+        "{apiVersion: v1alpha1, kind: DHCPv4Config, name: e}\n---\n{apiVersion: v1alpha1,"
+        " kind: LinkConfig, name: f, addresses: [{address: 10.7.0.2/24}]}\n",
+        "machine: {kubelet: {nodeIP: {validSubnets: [10.0.0.0/8, '!10.0.1.10/32']}}}\n",
+    ],
+)
+def test_no_false_alarm(valid: Project, text: str) -> None:
+    valid.patch("dev", "control_planes", "cp_1", text, name="z.yaml")
+    assert found(inventory.load("dev")) == []
+
+
+def test_two_layers_in_peace(valid: Project) -> None:
+    """Lists that Talos replaces or merges, and the same value twice."""
+    first = (
+        "machine:\n  sysctls: {a: '1', b: '${NODE_IP}'}\n  certSANs: [a]\n"
+        "  network:\n    interfaces:\n      - interface: e\n        dhcp: true\n"
+        "        vlans:\n          - vlanId: 4\n            addresses: [10.4.0.2/24]\n"
+        "cluster:\n  network:\n    podSubnets: [10.7.0.0/16]\n"
+    )
+    second = first.replace("[a]", "[b]").replace("'${NODE_IP}'", "other").replace("4.0.2", "4.0.3")
+    valid.patch("dev", "control_planes", "cp_1", first, name="a.yaml")
+    valid.patch("dev", "control_planes", "cp_1", second, name="b.yaml")
+    assert found(inventory.load("dev")) == []

@@ -1,0 +1,225 @@
+"""Lint's own parts; what the rules find is in tests/errors/test_lint.py."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts import inventory, lint_environment, lint_rules, lint_step
+from scripts.errors import LintError
+from scripts.lint import Entry, Finding, Layer, NodeView, joined, leaves, report
+from scripts.model import Environment
+from scripts.patches import parse
+from tests.project import BIN, REPOSITORY, Project, encrypted
+
+DOCS = (REPOSITORY / "docs/lint.md").read_text()
+
+
+@pytest.fixture
+def dev(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.chdir(project.root)
+    project.environment("dev")
+    project.node("dev", "control_planes", "cp_1", "10.9.0.11")
+    project.node("dev", "workers", "worker_1", "10.9.0.21")
+    return project
+
+
+def environment(project: Project, off: str = "") -> Environment:
+    project.environment("dev", f'LINT_OFF="{off}"\n')
+    return inventory.load("dev")
+
+
+def test_each_rule_is_documented_and_each_documented_rule_is_there() -> None:
+    rows = [line.split("|")[1].strip() for line in DOCS.splitlines() if line.startswith("| `")]
+    documented = [row.strip("`") for row in rows]
+    assert sorted(documented) == sorted([*lint_rules.NODE, *lint_rules.ENVIRONMENT])
+
+
+def test_each_rule_says_what_it_is_for() -> None:
+    for rule in (*lint_rules.NODE.values(), *lint_rules.ENVIRONMENT.values()):
+        assert rule.__doc__
+
+
+def test_a_finding_in_a_shared_layer_is_said_once() -> None:
+    shared = Finding("common.yaml:10", "a", "b", "r", ("cp_1",))
+    found = [
+        shared,
+        Finding("common.yaml:10", "a", "b", "r", ("worker_1",)),
+        shared,
+        Finding("common.yaml:9", "a", "b", "r", ("cp_1",)),
+        Finding("common.yaml:9", "a", "b", "off", ("cp_1",)),
+    ]
+    assert joined(found, {"off"}) == [
+        Finding("common.yaml:9", "a", "b", "r", ("cp_1",)),
+        Finding("common.yaml:10", "a", "b", "r", ("cp_1", "worker_1")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "where", "said"),
+    [
+        ((), "x", "x: a [r]"),
+        (("cp_1", "worker_1"), "x", "x: a (all nodes) [r]"),
+        (("cp_1",), "x", "x: a (cp_1) [r]"),
+        (("cp_1",), "p/cp_1/x.yaml:3", "p/cp_1/x.yaml:3: a [r]"),
+        (("a", "b", "c"), "x", "x: a (a, b, c) [r]"),
+        (("a", "b", "c", "d", "e"), "x", "x: a (a, b, c and 2 more) [r]"),
+    ],
+)
+def test_report(dev: Project, nodes: tuple[str, ...], where: str, said: str) -> None:
+    shown = report(environment(dev), [Finding(where, "a", "b", "r", nodes)]).splitlines()
+    assert shown[0] == "dev: 1 lint finding:"
+    assert shown[1:3] == [f"  {said}", "    -> b"]
+    assert 'LINT_OFF="r" in patches/envs/dev/cluster.env' in shown[3]
+
+
+def test_switched_off(dev: Project) -> None:
+    assert lint_rules.switched_off(environment(dev)) == frozenset()
+    off = lint_rules.switched_off(environment(dev, "endpoint, disk-path"))
+    assert off == {"endpoint", "disk-path"}
+
+
+def test_unknown_rule_in_lint_off(dev: Project) -> None:
+    with pytest.raises(LintError) as error:
+        lint_rules.switched_off(environment(dev, "endpoint disk-paht"))
+    assert error.value.message == (
+        "patches/envs/dev/cluster.env: LINT_OFF: there is no lint rule 'disk-paht'; "
+        "did you mean disk-path?"
+    )
+    assert "even-control-planes" in error.value.hint
+
+
+def test_lint_off_in_node_env(dev: Project) -> None:
+    dev.node("dev", "workers", "worker_1", "10.9.0.21", "LINT_OFF=endpoint\n")
+    with pytest.raises(LintError, match=r"worker_1/node\.env: LINT_OFF is for whole environments"):
+        lint_rules.switched_off(inventory.load("dev"))
+
+
+def layer(text: str, *, secret: bool = False) -> Layer:
+    return Layer(parse(text, Path("a.sops.yaml"), secret=secret), text)
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown"),
+    [
+        (("machine", "token"), "<redacted>"),
+        (("cluster", "aescbcEncryptionSecret"), "<redacted>"),
+        (("machine", "registries", "config", "a", "auth", "username"), "<redacted>"),
+        (("cluster", "ca", "key"), "<redacted>"),
+        (("machine", "install", "disk"), "hunter2"),
+    ],
+)
+def test_values_below_secret_keys_are_not_shown(keys: tuple[str, ...], shown: str) -> None:
+    assert layer("a: b").shown(keys, "hunter2") == shown
+
+
+def test_values_and_lines_of_encrypted_files_are_not_shown() -> None:
+    secret = layer("machine:\n  install:\n    disk: hunter2\n", secret=True)
+    assert secret.shown(("machine", "install", "disk"), "hunter2") == "<redacted>"
+    assert secret.where(0, ("machine", "install", "disk")) == "a.sops.yaml"
+
+
+def test_nothing_of_an_encrypted_patch_is_in_a_finding(dev: Project) -> None:
+    text = (
+        "machine:\n  install: {disk: hunter2, image: 'hunter2:v1.0.0'}\n"
+        "  certSANs: [hunter2, hunter2]\n  network: {hostname: hunter2_}\n"
+        "  kubelet: {image: 'hunter2:v1.0.0', nodeIP: {validSubnets: [10.77.0.0/16]}}\n"
+        "cluster: {network: {podSubnets: [hunter2], serviceSubnets: [10.77.1.1/16]}}\n---\n"
+        "{kind: LinkConfig, name: hunter2, addresses: [{address: 10.77.0.1/24}],"
+        " routes: [{gateway: 10.78.0.1}]}\n---\n{kind: Layer2VIPConfig, name: 10.78.0.3}\n"
+    )
+    loaded = environment(dev)
+    view = NodeView(
+        loaded,
+        loaded.workers[0],
+        [layer(text, secret=True)],
+        read_config=text.encode,
+    )
+    findings = lint_rules.of_node(view)
+    rules = {finding.rule for finding in findings}
+    assert rules >= {"disk-path", "host-name", "subnet", "kubernetes-image", "installer-image"}
+    assert rules >= {"doubled-item", "address-outside", "control-plane-settings"}
+    shown = report(loaded, findings)
+    for secret in ("hunter2", "10.77.", "10.78."):
+        assert secret not in shown
+
+
+def test_warnings_of_talosctl_are_findings(dev: Project) -> None:
+    loaded = environment(dev)
+    view = NodeView(loaded, loaded.workers[0], [], warnings="1 warning:\n\t* x is deprecated\n")
+    said = [f.what for f in lint_rules.of_node(view) if f.rule == "talosctl-warning"]
+    assert "talosctl validate warns: x is deprecated" in said
+
+
+def test_leaves() -> None:
+    value = {"a": {"b": "1", "c": []}, "d": [{"e": "2"}, "3"], "f": {}}
+    assert dict(leaves(value)) == {
+        ("a", "b"): "1",
+        ("a", "c"): [],
+        ("d", 0, "e"): "2",
+        ("d", 1): "3",
+        ("f",): {},
+    }
+
+
+def test_labels_name_the_document() -> None:
+    content = {"kind": "LinkConfig", "name": "net0", "routes": [{"gateway": "a"}]}
+    entry = Entry(layer("a: b"), 0, content)
+    assert entry.label(("routes", 0, "gateway")) == "LinkConfig net0: routes[0].gateway"
+
+
+ONE, TWO, THREE = (
+    subprocess.run([BIN / "age-keygen"], capture_output=True, check=True, text=True)
+    .stderr.partition(": ")[2]
+    .strip()
+    for _ in range(3)
+)
+RULES = f"""\
+creation_rules:
+  - path_regex: ^secrets/dev
+    key_groups:
+      - age: [{ONE}]
+  - path_regex: \\.sops\\.yaml$
+    age: >-
+      {ONE},
+      {TWO}
+  - age: {THREE}
+"""
+
+
+@pytest.mark.parametrize(
+    "path", ["secrets/dev.yaml", "secrets/prod.yaml", "patches/common.sops.yaml", "x.yaml"]
+)
+def test_recipients_are_those_that_sops_takes(tmp_path: Path, path: str) -> None:
+    (tmp_path / ".sops.yaml").write_text(RULES)
+    command: list[str | Path] = [BIN / "sops", "encrypt", "--filename-override", path]
+    command += ["--input-type", "yaml", "--output-type", "yaml"]
+    done = subprocess.run(
+        command, cwd=tmp_path, input="a: b\n", capture_output=True, text=True, check=True
+    )
+    taken = {item["recipient"] for item in lint_environment._age_of(done.stdout)}
+    assert lint_environment.recipients_by_rule(RULES, Path(path)) == taken
+
+
+def test_recipients_without_a_rule() -> None:
+    rules = "creation_rules:\n  - path_regex: '['\n    age: a\n  - path_regex: y\n    pgp: b\n"
+    assert lint_environment.recipients_by_rule(rules, Path("x.yaml")) is None
+    assert lint_environment.recipients_by_rule(rules, Path("y.yaml")) is None
+    assert lint_environment.recipients_by_rule("[", Path("y.yaml")) is None
+    assert lint_environment.recipients_by_rule("", Path("y.yaml")) is None
+
+
+def test_copied_bundle_is_known_after_its_recipients_changed(dev: Project) -> None:
+    text = "certs:\n  os:\n    key: hunter2hunter2\n"
+    first = encrypted(text, ONE, "secrets/dev.yaml")
+    again = encrypted(text, ONE, "secrets/dev.yaml")
+    loaded = environment(dev)
+    assert lint_environment._values(first)
+    assert not lint_environment._values(first) & lint_environment._values(again)
+    dev.write("secrets/dev.yaml", first)
+    dev.environment("prod")
+    dev.write("secrets/prod.yaml", first.replace(ONE, TWO))
+    view = lint_step.environment_view(loaded)
+    assert [f.where for f in lint_environment.shared_bundle(view)] == ["secrets/dev.yaml"]
