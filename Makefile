@@ -12,7 +12,7 @@ help: ## show this
 setup: ## the Python environment .venv and the pinned tools in it (WITH=lab: for real nodes, too)
 	@$(SETUP) $(if $(WITH),--with $(WITH))
 
-demo: ## set-up, then real nodes (DEMO=simulated: simulated ones) from secrets to a bootstrapped cluster
+demo: ## set-up, then two real nodes (DEMO=simulated: five simulated ones), up to bootstrapped
 	@$(SETUP) --with demo
 	$(SNAKEMAKE) --config env=$$(cat .venv/share/demo) -j4
 	$(SNAKEMAKE) nodes --config env=$$(cat .venv/share/demo) --quiet all

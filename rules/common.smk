@@ -160,7 +160,7 @@ def lint_files_of(wildcards):
     environment = environment_of(wildcards)
     rules = [secrets.RULES] if secrets.RULES.exists() else []
     bundles = [environment.bundle, *lint_step.other_bundles(environment)]
-    return rules if environment.cluster.simulated else [*rules, *bundles]
+    return rules if environment.cluster.throwaway else [*rules, *bundles]
 
 
 def lint_of(wildcards):

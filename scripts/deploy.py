@@ -248,8 +248,8 @@ def _bootstrap(environment: Environment) -> str:
                 if error.failure not in NO_ANSWER or not left:
                     raise judged(environment, first, error) from None
                 left -= 1
-                say(f"{environment.name}: no answer to bootstrap, asking again: {error.message}")
-            attempt.because(error.message)
+                say(f"{environment.name}: no answer to bootstrap, asking again: {error.in_short}")
+            attempt.because(error.in_short)
     raise AssertionError("the loop returns or raises")
 
 

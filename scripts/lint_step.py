@@ -86,13 +86,13 @@ def _marked(environment: Environment, node: Node) -> Sequence[dict[str, Any]]:
 
 def environment_view(environment: Environment) -> EnvironmentView:
     """All that the rules about an environment look at, read from its files."""
-    encrypted = {} if environment.cluster.simulated else _texts(_encrypted(environment))
+    encrypted = {} if environment.cluster.throwaway else _texts(_encrypted(environment))
     return EnvironmentView(
         environment,
         [node_view(environment, node) for node in environment.control_planes],
         "".join(_texts([secrets.RULES]).values()),
         encrypted,
-        {} if environment.cluster.simulated else _texts(other_bundles(environment)),
+        {} if environment.cluster.throwaway else _texts(other_bundles(environment)),
     )
 
 
