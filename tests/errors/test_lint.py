@@ -111,6 +111,7 @@ def test_what_the_network_rules_assume_is_what_talosctl_does(valid: Project) -> 
         "machine: {install: {diskSelector: {size: '> 100GB'}}}\n",
         "machine: {nodeLabels: {zone: {$patch: delete}}}\n",
         "machine: {install: {wipe: {$patch: delete}}}\n",
+        "machine: {features: {hostDNS: {$patch: delete}}}\n",
         "cluster: {network: {podSubnets: [10.244.0.0/16], serviceSubnets: [10.96.0.0/12]}}\n",
         "cluster: {network: {podSubnets: [10.7.0.0/16, 'fd00::/48']}}\n",
         "{apiVersion: v1alpha1, kind: HostnameConfig, hostname: a-1.example.org}\n",
