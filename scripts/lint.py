@@ -17,7 +17,7 @@ import yaml
 
 from scripts import positions
 from scripts.model import Environment, Node
-from scripts.patches import Patch
+from scripts.patches import Patch, lookup
 from scripts.positions import Keys, Position
 from scripts.redact import REDACTED
 
@@ -197,6 +197,16 @@ def leaves(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
         yield keys, value
 
 
+def at(value: Any, keys: Keys) -> Any:
+    """The value below ``keys``, list indexes included; None where the way there ends."""
+    for key in keys:
+        if isinstance(key, int):
+            value = value[key] if isinstance(value, list) and key < len(value) else None
+        else:
+            value = lookup(value, key)
+    return value
+
+
 def joined(findings: Iterable[Finding], off: Iterable[str]) -> list[Finding]:
     """Findings in order, each once with all its nodes; without the rules that are ``off``."""
     nodes: dict[Finding, list[str]] = {}
@@ -236,7 +246,7 @@ def report(environment: Environment, findings: Sequence[Finding]) -> str:
 def _for(environment: Environment, finding: Finding) -> str:
     """Which nodes it is about, unless that is plain."""
     names = finding.nodes
-    if not names or any(f"/{names[0]}/" in finding.where for _ in names[:1] if len(names) == 1):
+    if not names or (len(names) == 1 and f"/{names[0]}/" in finding.where):
         return ""
     if len(names) == len(environment.nodes):
         return " (all nodes)"

@@ -41,7 +41,7 @@ def endpoint(view: EnvironmentView) -> Iterator[Finding]:
         served |= {place.text for place in (*vips(node), *static_addresses(node))}
         served |= set(_cert_sans(node))
     same = {str(address_of(text) or text.lower()) for text in served}
-    if str(address_of(host) or host) not in same:
+    if not {str(address_of(host) or host), host.partition(".")[0]} & same:
         shared = environment.directory / "control_planes/common.yaml"
         yield Finding(
             str(environment.env_file),

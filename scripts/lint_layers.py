@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts.lint import Entry, Finding, NodeView, leaves
+from scripts.lint import Entry, Finding, NodeView, at, leaves
 from scripts.patches import lookup
 from scripts.positions import Keys
 
@@ -137,17 +137,8 @@ def _lost(view: NodeView, before: Sequence[Entry], own: set[Keys]) -> list[str]:
     return [
         ".".join(str(key) for key in keys)
         for keys in dict.fromkeys(keys for entry in before for keys, _ in leaves(entry.content))
-        if keys not in own and _at(there, keys) is None
+        if keys not in own and at(there, keys) is None
     ]
-
-
-def _at(value: Any, keys: Keys) -> Any:
-    for key in keys:
-        if isinstance(key, int):
-            value = value[key] if isinstance(value, list) and key < len(value) else None
-        else:
-            value = lookup(value, key)
-    return value
 
 
 def absent_delete(view: NodeView) -> Iterator[Finding]:
@@ -176,6 +167,6 @@ def absent_delete(view: NodeView) -> Iterator[Finding]:
 
 def _is_there(view: NodeView, entry: Entry, before: Sequence[Entry], way: Keys) -> bool:
     earlier = [other.content for other in before if other.identity == entry.identity]
-    if any(_at(content, way) is not None for content in earlier):
+    if any(at(content, way) is not None for content in earlier):
         return True
-    return _at(view.base.get(entry.identity, {}), way) is not None
+    return at(view.base.get(entry.identity, {}), way) is not None

@@ -26,6 +26,9 @@ Network = IPv4Network | IPv6Network
 # What `talosctl gen config` gives a cluster whose patches say nothing.
 DEFAULT_SUBNETS = {"podSubnets": "10.244.0.0/16", "serviceSubnets": "10.96.0.0/12"}
 _WHAT = {"podSubnets": "pods", "serviceSubnets": "services"}
+# Links that lead out of the machine, unlike VLANs and tunnels on top of them; "" is
+# `machine.network.interfaces`.
+_CARDS = ("", "LinkConfig", "BondConfig", "BridgeConfig")
 _VIP_KINDS = ("Layer2VIPConfig", "HCloudVIPConfig")
 
 
@@ -229,12 +232,11 @@ def subnet_overlap(view: NodeView) -> Iterator[Finding]:
 
 def address_outside(view: NodeView) -> Iterator[Finding]:
     """The node's address, a gateway or a VIP is in none of the networks that its patches define."""
-    # What DHCP gives is not known here.
-    defined = [] if _has_dhcp(view) else networks(view)
+    defined = networks(view) if _all_known(view) else []
     address = address_of(view.node.address)
     if address is not None:
         yield from _node_outside(view, address, defined)
-    for place in [*_gateways(view), *vips(view)]:
+    for place in [*_gateways(view), *_vips_on_links(view)]:
         this = address_of(place.text)
         near = [one for one in defined if this and one[0].version == this.version]
         if this is None or this.is_link_local or not near or _in_any(this, near):
@@ -247,12 +249,35 @@ def address_outside(view: NodeView) -> Iterator[Finding]:
         )
 
 
-def _has_dhcp(view: NodeView) -> bool:
-    return any(
+def _all_known(view: NodeView) -> bool:
+    """Whether the static addresses tell of all networks that the node is in.
+
+    They do not where DHCP gives it addresses, which is what links without any settings have, nor
+    where one is an address alone (/32), whose gateway may be anywhere.
+    """
+    dhcp = any(
         entry.identity[0].startswith("DHCP")
         or any(lookup(link, "dhcp") == "true" for _, link in _interfaces(entry))
         for entry in view.entries
     )
+    places = static_addresses(view)
+    on_a_card = any(
+        place.entry.identity[0] in _CARDS and "vlans" not in place.keys for place in places
+    )
+    return on_a_card and not dhcp and len(networks(view)) == len(places)
+
+
+def _vips_on_links(view: NodeView) -> list[Place]:
+    """VIPs that control planes announce themselves; a provider's lead there from anywhere."""
+    return [
+        place
+        for place in vips(view)
+        if place.entry.identity[0] == "Layer2VIPConfig"
+        or any(
+            lookup(link, "vip", "ip") == place.text and set(link["vip"]) == {"ip"}
+            for _, link in _interfaces(place.entry)
+        )
+    ]
 
 
 def _node_outside(view: NodeView, address: Address, defined: list[_Defined]) -> Iterator[Finding]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from scripts.lint import Entry, Finding, NodeView, leaves
+from scripts.lint import Entry, Finding, NodeView, at, leaves
 from scripts.model import Role
 from scripts.patches import CONTROL_PLANE_ONLY, lookup
+from scripts.positions import Keys
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _VERSION = re.compile(r"v?(\d+\.\d+\.\d+)")
@@ -29,13 +30,11 @@ _NULLS = ("", "~", "null", "Null", "NULL")
 def disk_path(view: NodeView) -> Iterator[Finding]:
     """A disk is named by something else than a path below /dev."""
     for entry in view.machine:
-        disks = [("machine", "install", "disk")]
-        disks += [
-            ("machine", "disks", index, "device")  # type: ignore[misc]
-            for index in range(len(lookup(entry.content, "machine", "disks") or ()))
-        ]
+        disks: list[Keys] = [("machine", "install", "disk")]
+        more = lookup(entry.content, "machine", "disks")
+        disks += [("machine", "disks", index, "device") for index in range(len(more or ()))]
         for keys in disks:
-            value = _at(entry, *keys)
+            value = at(entry.content, keys)
             if value and value not in _NULLS and not re.match(r"/dev/[^/]", str(value)):
                 yield Finding(
                     entry.where(*keys),
@@ -182,13 +181,3 @@ def talosctl_warning(view: NodeView) -> Iterator[Finding]:
                 f"talosctl validate warns: {text}",
                 "The documentation of this Talos version says what to write instead.",
             )
-
-
-def _at(entry: Entry, *keys: str | int) -> object:
-    value: object = entry.content
-    for key in keys:
-        if isinstance(key, int):
-            value = value[key] if isinstance(value, list) and key < len(value) else None
-        else:
-            value = lookup(value, key)
-    return value

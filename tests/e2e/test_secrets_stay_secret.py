@@ -19,6 +19,10 @@ UP = ("-j4", "--config", "env=lab")
 _PASSWORD = "correct-horse-battery-staple"
 _REGISTRY = """\
 machine:
+  # Lint finds each of these.
+  certSANs: [correct-horse-battery-staple, correct-horse-battery-staple]
+  disks:
+    - device: correct-horse-battery-staple
   registries:
     config:
       registry.example.org:
@@ -84,6 +88,10 @@ def test_whole_run_leaks_nothing(lab: Project, network: str) -> None:
     with _watched_arguments() as arguments:
         run = lab.ok(*UP, "--verbose")
         shown = run.output + lab.ok("nodes", *UP).output + lab.ok("refresh", *UP).output
+        found = lab.ok("lint", *UP).output
+        assert "[doubled-item]" in found
+        assert "[disk-path]" in found
+        shown += found
         script = lab.run("bash", "-x", "rendered_configs/lab/apply.sh", "--bootstrap")
         assert script.code == 0, script.output
         # What fails must not leak, either.

@@ -111,6 +111,7 @@ def test_what_the_network_rules_assume_is_what_talosctl_does(valid: Project) -> 
         "machine: {install: {diskSelector: {size: '> 100GB'}}}\n",
         "machine: {nodeLabels: {zone: {$patch: delete}}}\n",
         "machine: {install: {wipe: {$patch: delete}}}\n",
+        "machine: {features: {hostDNS: {$patch: delete}}}\n",
         "cluster: {network: {podSubnets: [10.244.0.0/16], serviceSubnets: [10.96.0.0/12]}}\n",
         "cluster: {network: {podSubnets: [10.7.0.0/16, 'fd00::/48']}}\n",
         "{apiVersion: v1alpha1, kind: HostnameConfig, hostname: a-1.example.org}\n",
@@ -121,6 +122,13 @@ def test_what_the_network_rules_assume_is_what_talosctl_does(valid: Project) -> 
         " {address: 10.0.1.12/24}], routes: [{gateway: 10.0.1.1}, {gateway: 'fe80::1'}]}\n",
         "{apiVersion: v1alpha1, kind: Layer2VIPConfig, name: 10.0.1.10, link: e}\n",
         "machine: {network: {interfaces: [{interface: e, dhcp: true, vip: {ip: 10.0.1.10}}]}}\n",
+        "{apiVersion: v1alpha1, kind: VLANConfig, name: e.5, vlanID: 5, parent: e,"
+        " addresses: [{address: 10.5.0.2/24}]}\n",
+        "{apiVersion: v1alpha1, kind: LinkConfig, name: e, addresses: [{address: 10.0.1.11/24}]}\n"
+        "---\n{apiVersion: v1alpha1, kind: HCloudVIPConfig, name: 192.0.2.1, link: e,"
+        " apiToken: a}\n",
+        "machine: {network: {interfaces: [{interface: e, addresses: [10.0.1.11/24],"
+        " vip: {ip: 192.0.2.1, hcloud: {apiToken: a}}}]}}\n",
         "{apiVersion: v1alpha1, kind: DHCPv4Config, name: e}\n---\n{apiVersion: v1alpha1,"
         " kind: LinkConfig, name: f, addresses: [{address: 10.7.0.2/24}]}\n",
         "machine: {kubelet: {nodeIP: {validSubnets: [10.0.0.0/8, '!10.0.1.10/32']}}}\n",
@@ -128,6 +136,15 @@ def test_what_the_network_rules_assume_is_what_talosctl_does(valid: Project) -> 
 )
 def test_no_false_alarm(valid: Project, text: str) -> None:
     valid.patch("dev", "control_planes", "cp_1", text, name="z.yaml")
+    assert found(inventory.load("dev")) == []
+
+
+@pytest.mark.parametrize("host", ["cp-1", "cp-1.example.org", "10.0.1.11", "[2001:db8::1]", "a.b"])
+def test_endpoint_that_is_served(valid: Project, host: str) -> None:
+    file = "patches/envs/dev/cluster.env"
+    valid.write(file, valid.read(file).replace("10.0.1.10", host))
+    sans = "cluster: {apiServer: {certSANs: ['2001:db8:0::1', A.b]}}\n"
+    valid.patch("dev", "control_planes", "cp_1", sans, name="z.yaml")
     assert found(inventory.load("dev")) == []
 
 

@@ -223,3 +223,25 @@ def test_copied_bundle_is_known_after_its_recipients_changed(dev: Project) -> No
     dev.write("secrets/prod.yaml", first.replace(ONE, TWO))
     view = lint_step.environment_view(loaded)
     assert [f.where for f in lint_environment.shared_bundle(view)] == ["secrets/dev.yaml"]
+
+
+def test_target_lint_shows_all_environments_before_it_fails(
+    dev: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dev.environment("prod")
+    dev.node("prod", "control_planes", "cp_1", "10.9.1.11")
+    loaded = [environment(dev), inventory.load("prod")]
+    monkeypatch.setattr(lint_step, "findings", lambda env: [Finding(env.name, "a", "b", "r")])
+    lint_step.show(loaded, strict=False)
+    shown = capsys.readouterr().out
+    assert shown.startswith("dev: 1 lint finding:\n  dev: a [r]\n")
+    assert "\nprod: 1 lint finding:\n" in shown
+
+    with pytest.raises(LintError) as error:
+        lint_step.show(loaded, strict=True)
+    assert error.value.message == shown.rstrip("\n")
+    assert capsys.readouterr().out == ""
+
+    monkeypatch.setattr(lint_step, "findings", lambda _: [])
+    lint_step.show(loaded, strict=True)
+    assert capsys.readouterr().out == "dev: no lint findings\nprod: no lint findings\n"

@@ -46,8 +46,17 @@ def test_goal_of_the_caller_wins(small: Project) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "strict"), [(True, True), ("true", True), (False, False), ("false", False)]
+)
+def test_strict(here: Project, said: bool | str, strict: bool) -> None:
+    assert settings.read({}).strict is False
+    assert settings.read({"strict": said}).strict is strict
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ({"strict": "yes"}, "strict: 'yes' is not one of [True, False, 'true', 'false']"),
         ({"evn": "dev"}, "evn: no key of config/config.yaml or --config; did you mean env?"),
         ({"xyz": 1}, "xyz: no key of config/config.yaml or --config"),
         ({"goal": "aplied"}, "goal: 'aplied' is not one of "),
