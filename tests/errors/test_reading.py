@@ -111,5 +111,6 @@ def test_shown_by_snakemake_when_a_job_fails(project: Project) -> None:
         project.remove("patches")
         command = laid_out(project, name)
         shown = project.fails("render", "-j1", *command)
-        assert shown == expected(name)
+        # Which of the nodes that have the mistake comes first is Snakemake's choice.
+        assert shown.replace("worker_1", "cp_1") == expected(name)
         assert SECRET not in shown

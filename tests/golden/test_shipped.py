@@ -100,7 +100,8 @@ def test_each_renders_and_passes_talosctl_validate(
         assert len(seen) == len(environment.nodes)
         for hostname, config, others in seen:
             assert config["cluster"]["network"]["cni"] == {"name": "none"}
-            assert config["cluster"]["proxy"]["disabled"] is True
+            if config["machine"]["type"] == "controlplane" or environment.cilium:
+                assert config["cluster"]["proxy"]["disabled"] is True
             inlined = [entry["name"] for entry in config["cluster"].get("inlineManifests", ())]
             assert inlined == (CILIUM[name] if config["machine"]["type"] == "controlplane" else [])
             assert config["cluster"]["controlPlane"]["endpoint"] == environment.cluster.endpoint
