@@ -1,13 +1,13 @@
 # Set-up, and nothing else: the interface people use is Snakemake itself (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test requirements
+.PHONY: help setup demo test test-lab requirements
 
 PYTHON ?= python3
 SETUP := $(PYTHON) tools/setup/setup.py
 SNAKEMAKE := .venv/bin/snakemake
 
 help: ## show this
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 setup: ## the Python environment .venv and the pinned tools in it (WITH=lab: for real nodes, too)
 	@$(SETUP) $(if $(WITH),--with $(WITH))
@@ -20,6 +20,10 @@ demo: ## set-up, then two real nodes (DEMO=simulated: five simulated ones), up t
 test: ## set-up, then all tests (PYTEST_ARGS are passed on)
 	@$(SETUP) --with test
 	.venv/bin/pytest $(PYTEST_ARGS)
+
+test-lab: ## what takes longer with real nodes: three control planes, faults (about half an hour)
+	@$(SETUP) --with test
+	.venv/bin/pytest -n 0 -m long tests/lab $(PYTEST_ARGS)
 
 requirements: ## pin the packages that pyproject.toml names (UPGRADE=1: the newest ones)
 	@$(SETUP) --lock $(if $(UPGRADE),--upgrade)
