@@ -12,6 +12,7 @@ from scripts import (
     cilium,
     code,
     deploy,
+    explain,
     housekeeping,
     jobs,
     lab,
@@ -241,6 +242,16 @@ def goal_files(environment):
 
 def rendered(_):
     return each_environment(rendered_files)
+
+
+def explained(_):
+    """The rendered configs of the nodes that are to be explained."""
+    return each_environment(
+        lambda environment: map(
+            environment.paths.config,
+            jobs.parsed(explain.chosen, environment, SETTINGS.node),
+        )
+    )
 
 
 def validation_markers(_):

@@ -19,11 +19,9 @@ from scripts import positions
 from scripts.model import Environment, Node
 from scripts.patches import Patch, lookup
 from scripts.positions import Keys, Position
-from scripts.redact import REDACTED
+from scripts.redact import REDACTED, secret_key
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-# Keys whose values no message shows, wherever they stand.
-_SECRET_KEY = re.compile(r"secret|token|passw|passphrase|auth|key$|keys$|crt$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, order=True)
@@ -77,8 +75,7 @@ class Layer:
 
     def shown(self, keys: Keys, value: object) -> str:
         """A value for a message, unless it may be secret."""
-        secret = any(isinstance(key, str) and _SECRET_KEY.search(key) for key in keys)
-        return REDACTED if self.patch.secret or secret else str(value)
+        return REDACTED if self.patch.secret or secret_key(keys) else str(value)
 
 
 @dataclass(frozen=True)

@@ -297,5 +297,8 @@ class Paths:
     def validated(self, node: Node) -> Path:
         return self.state / f"{node.config_name}.validated"
 
+    def explained(self, node: Node) -> Path:
+        return self.root / "explain" / f"{node.config_name}.yaml"
+
     def applied(self, node: Node) -> Path:
         return self.state / f"{node.config_name}.applied"

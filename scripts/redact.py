@@ -12,6 +12,15 @@ REDACTED = "<redacted>"
 _SHORTEST = 6
 
 
+# Keys whose values no message shows, wherever they stand.
+_SECRET_KEY = re.compile(r"secret|token|passw|passphrase|auth|key$|keys$|crt$", re.IGNORECASE)
+
+
+def secret_key(keys: Iterable[object]) -> bool:
+    """Whether the way to a value says that it is secret."""
+    return any(isinstance(key, str) and _SECRET_KEY.search(key) for key in keys)
+
+
 def scalars(value: Any) -> Iterator[str]:
     """Every scalar below ``value``, as text."""
     if isinstance(value, dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scripts import cilium, files, manifests, positions, secrets, talosctl
@@ -41,6 +41,16 @@ def render(environment: Environment, node: Node) -> bytes:
             hint="Make them smaller; let the cluster fetch what is large.",
         )
     return config
+
+
+def stages(environment: Environment, node: Node, layers: Sequence[Patch]) -> Iterator[bytes]:
+    """The node's config without its layers, and after each of them.
+
+    :param layers: from :func:`read_layers`.
+    """
+    bundle = secrets.bundle_of(environment)
+    for count in range(len(layers) + 1):
+        yield _generate(environment, node, bundle, layers[:count])
 
 
 def write_config(environment: Environment, node: Node) -> None:

@@ -34,6 +34,7 @@ class Settings:
     :ivar confirm: what may be destroyed: an environment, or a node; "" for nothing.
     :ivar disks: whether disks are destroyed with their machines.
     :ivar node: the one node to work on, for targets that take one; None for all.
+    :ivar path: the part of a config to explain, e.g. ``machine.network``; "" for all of it.
     """
 
     env: str | None
@@ -45,6 +46,7 @@ class Settings:
     confirm: str = ""
     disks: bool = False
     node: str | None = None
+    path: str = ""
 
     @property
     def defaults_digest(self) -> str:
@@ -76,6 +78,7 @@ def read(overrides: Mapping[str, Any]) -> Settings:
         confirm=values.get("confirm", ""),
         disks=values.get("disks") in ("yes", True),
         node=values.get("node"),
+        path=values.get("path", ""),
     )
 
 

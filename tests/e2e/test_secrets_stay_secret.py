@@ -92,6 +92,9 @@ def test_whole_run_leaks_nothing(lab: Project, network: str) -> None:
         assert "[doubled-item]" in found
         assert "[disk-path]" in found
         shown += found
+        explained = lab.ok("explain", *UP, "node=worker_1").output
+        assert "machine.registries.config[registry.example.org].auth.password" in explained
+        shown += explained
         script = lab.run("bash", "-x", "rendered_configs/lab/apply.sh", "--bootstrap")
         assert script.code == 0, script.output
         # What fails must not leak, either.
@@ -109,6 +112,7 @@ def test_whole_run_leaks_nothing(lab: Project, network: str) -> None:
     ]
     assert any(".snakemake" in path.parts for path in written)
     assert any(path.name == "apply.sh" for path in written)
+    assert any("explain" in path.parts for path in written)
     for secret in secrets:
         assert secret not in shown
         assert not [path for path in written if secret.encode() in path.read_bytes()]
@@ -119,7 +123,8 @@ def _may_hold_secrets(path: Path) -> bool:
     parts = path.parts[1:]
     if parts[0] == "rendered_configs":
         # Machine configs and access to the cluster; not apply.sh, nor the markers.
-        return path.suffix == ".yaml" or path.name in ("talosconfig", "kubeconfig")
+        config = path.suffix == ".yaml" and "explain" not in parts
+        return config or path.name in ("talosconfig", "kubeconfig")
     # The simulated machines' own disks, and the throw-away key itself.
     return (parts[:2] == (".simulator", "lab") and len(parts) > 3) or path.suffix == ".agekey"
 
