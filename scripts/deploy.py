@@ -294,7 +294,12 @@ def _wait_for_etcd(environment: Environment) -> list[str]:
         who = f"{environment.name}/{node.name}"
         wanted = len(environment.control_planes)
         state = ""
-        for attempt in Wait(who, f"{wanted} etcd members", environment.settings.etcd_timeout):
+        hint = (
+            f"See what it does: talosctl --talosconfig {environment.paths.talosconfig} "
+            f"{node.target} service etcd"
+        )
+        timeout = environment.settings.etcd_timeout
+        for attempt in Wait(who, f"{wanted} etcd members", timeout, hint):
             try:
                 # Without an etcd that runs, a node leaves the other question without an answer.
                 state = state if state == "Running" else secure_api(environment, node).etcd_state()
