@@ -21,7 +21,7 @@ test: ## set-up, then all tests (PYTEST_ARGS are passed on)
 	@$(SETUP) --with test
 	.venv/bin/pytest $(PYTEST_ARGS)
 
-test-lab: ## what takes longer with real nodes: three control planes, faults (about half an hour)
+test-lab: ## what takes longer with real nodes: three control planes, faults (a quarter of an hour)
 	@$(SETUP) --with test
 	.venv/bin/pytest -n 0 -m long tests/lab $(PYTEST_ARGS)
 
