@@ -31,6 +31,8 @@ _DISK = 4 * 1024**3
 # What Talos needs (x86-64-v2), and no more: newer instructions are slow to emulate.
 _CPU = "Nehalem"
 _START_TIMEOUT = 20.0
+_BOOT_TIMEOUT = 90.0
+_BOOT_TRIES = 3
 # Where nodes find the registry that answers for all they pull (see the patches of the lab).
 _REGISTRY = "10.0.2.100:80"
 
@@ -95,12 +97,34 @@ def start(environment: Environment, number: int) -> None:
     off = [node for node in environment.nodes if not running(environment, node)]
     for node in off:
         power_on(environment, node)
+    for node in off:
+        _wait_for_boot(environment, node)
     say(
         f"{environment.name}: {len(environment.nodes)} real Talos nodes run in QEMU without KVM "
         f"(consoles: {state_directory(environment)}/*/console.log; stop them: "
         f"snakemake lab_stop --config env={environment.name})"
     )
     marker.write(ready_file(environment), step="powered on", generation=number)
+
+
+def _wait_for_boot(environment: Environment, node: Node) -> None:
+    """Wait until the node says something; one that hangs is powered off and on again.
+
+    Without KVM a kernel now and then stops before its first line, and its processor spins.
+    """
+    console = state_directory(environment, node) / "console.log"
+    who = f"{environment.name}/{node.name}"
+    for left in range(_BOOT_TRIES - 1, -1, -1):
+        try:
+            for _ in Wait(who, "its first line on the console", _BOOT_TIMEOUT):
+                if console.stat().st_size:
+                    return
+        except NodeError:
+            if not left:
+                raise
+            say(f"{who}: does not boot, powering it off and on again")
+            power_off(environment, node)
+            power_on(environment, node)
 
 
 def power_on(environment: Environment, node: Node) -> None:
@@ -110,6 +134,7 @@ def power_on(environment: Environment, node: Node) -> None:
     files.private_directory(directory.parent)
     files.private_directory(directory)
     _ensure_disk(directory / "disk.raw")
+    (directory / "console.log").unlink(missing_ok=True)  # the one of the last time
     lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, files.PRIVATE_FILE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,10 +8,25 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.project import BIN, CLUSTER_ENV, Project
 
 _fleets = count(1)
+# What runs real Talos nodes goes to one worker, one after the other: two cores emulate them all.
+_REAL = ("tests/lab/", "tests/machines/test_talos.py")
+
+
+class _RealNodesTogether(LoadScopeScheduling):  # type: ignore[misc]
+    """Each test by itself, but those with real nodes together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "real nodes" if nodeid.startswith(_REAL) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _RealNodesTogether:
+    """xdist's own groups do not work with this pytest, which knows no ``_nodeid`` any more."""
+    return _RealNodesTogether(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

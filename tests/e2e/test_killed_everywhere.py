@@ -27,6 +27,7 @@ _JOBS = {
     "bootstrap_cluster",
     "cilium_layer",
     "client_certificate",
+    "lint_environment",
     "start_simulator",
     "talosconfig",
     "throwaway_secrets",

@@ -7,8 +7,6 @@ import pytest
 from tests.lab.conftest import Life
 from tests.lab.contract import CALLS, Call
 
-pytestmark = pytest.mark.xdist_group("lab")
-
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
 def test_same_answer(call: Call, real: Life, simulated: Life) -> None:

@@ -19,7 +19,6 @@ from tests.lab.clusters import ENV, RUN, UP, Cluster
 from tests.lab.conftest import Life
 from tests.lab.contract import CONFIGURED, MAINTENANCE, RUNNING
 
-pytestmark = pytest.mark.xdist_group("lab")
 STATE = f"rendered_configs/{ENV}/state"
 WORKER = ("worker", "worker_1")
 CONTROL_PLANE = ("controlplane", "cp_1")
@@ -87,7 +86,7 @@ def test_changed_sysctl_reaches_one_node(cluster: Cluster) -> None:
     cluster.project.patch(ENV, "workers", "worker_1", "machine: {sysctls: {vm.swappiness: '17'}}\n")
     run = cluster.workflow()
     steps = ("render_config", "validate_config", "apply_worker")
-    assert run.jobs == {f"{step}:{ENV}/worker_1" for step in steps}
+    assert run.jobs - {f"lint_environment:{ENV}"} == {f"{step}:{ENV}/worker_1" for step in steps}
     assert "Applied configuration without a reboot" in run.output
     setting = ("read", "/proc/sys/vm/swappiness")
     assert cluster.admin("worker_1", *setting).output.strip() == "17"

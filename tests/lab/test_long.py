@@ -17,7 +17,6 @@ from tests.project import Project
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.xdist_group("lab"),
     # A QEMU that a test starts itself outlives its Popen, as it outlives the workflow.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -10,13 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from scripts.lab import GUEST
 from tests.machines.libvirtd import Libvirtd
 from tests.project import BIN, CLUSTER_ENV, REPOSITORY, Project, Run
 
-pytestmark = pytest.mark.xdist_group("lab")
 NETWORK = "10.77.250"
 UP = ("-j4", "--config", "env=metal")
 COMMON = f"""\
