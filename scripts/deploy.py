@@ -26,7 +26,12 @@ from scripts.validate import validated_config
 
 UNCHANGED = "unchanged: the node already runs this config"
 # Nobody knows whether it was done.
-NO_ANSWER = (Failure.UNREACHABLE, Failure.UNKNOWN_AUTHORITY, Failure.CERTIFICATE_REQUIRED)
+NO_ANSWER = (
+    Failure.UNREACHABLE,
+    Failure.UNKNOWN_AUTHORITY,
+    Failure.CERTIFICATE_REQUIRED,
+    Failure.CERTIFICATE_NAME,
+)
 
 
 def apply_config(environment: Environment, node: Node) -> None:

@@ -337,3 +337,19 @@ def _in_any(address: Address, found: list[_Defined]) -> bool:
 
 def _listed(found: list[_Defined]) -> str:
     return ", ".join(dict.fromkeys(place.of(network) for network, place in found))
+
+
+def node_endpoint(view: NodeView) -> Iterator[Finding]:
+    """The address where talosctl connects to the node is not in the node's own certificate."""
+    node = view.node
+    named = {
+        str(name) for entry in view.machine for name in _list(entry.content, "machine", "certSANs")
+    }
+    if node.endpoint != node.address and node.endpoint not in named:
+        yield Finding(
+            str(node.env_file),
+            f"NODE_ENDPOINT={node.endpoint} is not in the node's machine.certSANs, so talosctl "
+            "would refuse its certificate",
+            "Write ${NODE_ENDPOINT} into machine.certSANs of a patch that the node has, unless the "
+            "address is one of its own.",
+        )

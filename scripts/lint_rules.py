@@ -42,6 +42,7 @@ NODE: dict[str, _NodeRule] = {
         lint_network.subnet_overlap,
         lint_network.address_outside,
         lint_network.vip_address,
+        lint_network.node_endpoint,
     )
 }
 # Rules about an environment as a whole.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -86,11 +87,21 @@ def connection_error(address: str) -> str:
 
 def _ask(environment: Environment, node: Node) -> Live:
     """Ask both ways; first the way that will be right for most nodes."""
-    if environment.paths.bootstrapped.exists():
-        live = observe_securely(environment, node)
-        return live if live.state is not State.FOREIGN else _ask_insecurely(environment, node)
-    live = _ask_insecurely(environment, node)
-    return live if live.state is not State.FOREIGN else observe_securely(environment, node)
+    ways = (observe_securely, _ask_insecurely)
+    first, second = ways if environment.paths.bootstrapped.exists() else reversed(ways)
+    seen = [first(environment, node)]
+    if seen[0].state is State.FOREIGN:
+        seen.append(second(environment, node))
+    if seen[-1].state is State.FOREIGN:
+        _check_certificate_name(environment, node, seen)
+    return seen[-1]
+
+
+def _check_certificate_name(environment: Environment, node: Node, seen: Iterable[Live]) -> None:
+    """Tell a node whose certificate lacks its endpoint from another cluster's, as far as can be."""
+    for live in seen:
+        if talosctl.classify(live.detail) is Failure.CERTIFICATE_NAME:
+            raise judged(environment, node, CallError(Failure.CERTIFICATE_NAME, live.detail))
 
 
 def observe_securely(environment: Environment, node: Node) -> Live:
@@ -104,7 +115,9 @@ def observe_securely(environment: Environment, node: Node) -> Live:
     try:
         return Live(State.RUNNING, secure_api(environment, node).machine_config())
     except CallError as error:
-        return _unseen(environment, node, error, Failure.UNKNOWN_AUTHORITY)
+        # In maintenance mode its certificate is its own, and names the addresses it knows of.
+        other = (Failure.UNKNOWN_AUTHORITY, Failure.CERTIFICATE_NAME)
+        return _unseen(environment, node, error, other)
 
 
 def _ask_insecurely(environment: Environment, node: Node) -> Live:
@@ -112,12 +125,14 @@ def _ask_insecurely(environment: Environment, node: Node) -> Live:
     try:
         macs = maintenance_api(environment, node).macs()
     except CallError as error:
-        return _unseen(environment, node, error, Failure.CERTIFICATE_REQUIRED)
+        return _unseen(environment, node, error, (Failure.CERTIFICATE_REQUIRED,))
     return Live(State.MAINTENANCE, macs=tuple(macs))
 
 
-def _unseen(environment: Environment, node: Node, error: CallError, foreign: Failure) -> Live:
-    if error.failure is foreign:
+def _unseen(
+    environment: Environment, node: Node, error: CallError, foreign: Sequence[Failure]
+) -> Live:
+    if error.failure in foreign:
         return Live(State.FOREIGN, detail=error.message)
     if error.failure is Failure.UNREACHABLE:
         return Live(State.UNREACHABLE, detail=error.message)
@@ -131,6 +146,10 @@ def judged(environment: Environment, node: Node, error: CallError) -> NodeError:
         Failure.CERTIFICATE_EXPIRED: "Compare the clocks of this machine and the node. If they "
         f"agree, the client certificate is too old: remove {environment.paths.client_certificate} "
         "and run the same command again to have a new one made.",
+        Failure.CERTIFICATE_NAME: f"talosctl connects to it at {node.endpoint} (NODE_ENDPOINT, "
+        f"else NODE_IP, in {node.env_file}), which the node does not know as its own address. "
+        "Write it into machine.certSANs of the node's patches. A node that runs already has to get "
+        "that config by an address that its certificate names; or it is another cluster's.",
         Failure.FINGERPRINT: f"NODE_CERT_FINGERPRINT in {node.env_file} must be what the node's "
         "console shows; if it is, another machine answers at this address.",
         Failure.REJECTED: "The node checked the config and refused it; mend the patches.",

@@ -30,6 +30,7 @@ class Failure(StrEnum):
     UNKNOWN_AUTHORITY = auto()
     CERTIFICATE_REQUIRED = auto()
     CERTIFICATE_EXPIRED = auto()
+    CERTIFICATE_NAME = auto()
     FINGERPRINT = auto()
     ALREADY_EXISTS = auto()
     FAILED_PRECONDITION = auto()
@@ -42,6 +43,8 @@ class Failure(StrEnum):
 _WORDS: tuple[tuple[Failure, tuple[str, ...]], ...] = (
     (Failure.FINGERPRINT, ("fingerprint",)),
     (Failure.CERTIFICATE_EXPIRED, ("has expired or is not yet valid", "expired certificate")),
+    # Go compares the name before it looks who signed.
+    (Failure.CERTIFICATE_NAME, ("certificate is valid for", "contain any IP SANs")),
     (
         Failure.UNKNOWN_AUTHORITY,
         ("certificate signed by unknown authority", "unknown certificate authority"),

@@ -83,6 +83,7 @@ def node(dev: Environment, monkeypatch: pytest.MonkeyPatch) -> Node:
 
 OTHER_CA = failing(Failure.UNKNOWN_AUTHORITY)
 CERTIFICATE = failing(Failure.CERTIFICATE_REQUIRED)
+OTHER_NAME = failing(Failure.CERTIFICATE_NAME)
 GONE = failing(Failure.UNREACHABLE)
 NEVER = failing(Failure.OTHER, "must not be asked")
 
@@ -93,6 +94,7 @@ NEVER = failing(Failure.OTHER, "must not be asked")
         (True, lambda _: b"config", NEVER, State.RUNNING),
         (True, OTHER_CA, lambda _: [], State.MAINTENANCE),
         (True, OTHER_CA, CERTIFICATE, State.FOREIGN),
+        (True, OTHER_NAME, lambda _: [], State.MAINTENANCE),
         (True, OTHER_CA, GONE, State.UNREACHABLE),
         (True, GONE, NEVER, State.UNREACHABLE),
         (False, lambda _: b"config", CERTIFICATE, State.RUNNING),
@@ -139,6 +141,23 @@ def test_node_that_cannot_be_judged_is_an_error(
         live.observe(dev, node)
     assert error.value.message == "dev/cp_1 (10.9.0.11): words"
     assert error.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("bootstrapped", [True, False])
+def test_running_node_whose_certificate_lacks_its_endpoint_is_an_error(
+    dev: Environment, node: Node, monkeypatch: pytest.MonkeyPatch, bootstrapped: bool
+) -> None:
+    if bootstrapped:
+        dev.paths.bootstrapped.parent.mkdir(parents=True)
+        dev.paths.bootstrapped.touch()
+    said = "x509: certificate is valid for 10.0.2.15, 127.0.0.1, ::1, not 10.9.0.11"
+    lacking = failing(Failure.CERTIFICATE_NAME, said)
+    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", CERTIFICATE)
+    monkeypatch.setattr(talosctl.Node, "machine_config", lacking)
+    with pytest.raises(NodeError) as error:
+        live.observe(dev, node)
+    assert error.value.message == f"dev/cp_1 (10.9.0.11): {said}"
+    assert "machine.certSANs" in error.value.hint
 
 
 def test_nothing_that_listens_is_not_asked(

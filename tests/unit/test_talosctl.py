@@ -32,6 +32,10 @@ MESSAGES = {
     f"{HANDSHAKE}tls: failed to verify certificate: x509: certificate signed by unknown authority "
     '(possibly because of \\"x509: Ed25519 verification failure\\" while trying to verify '
     'candidate authority certificate \\"talos\\")"': Failure.UNKNOWN_AUTHORITY,
+    f"error getting resource: {HANDSHAKE}tls: failed to verify certificate: x509: certificate is "
+    'valid for 10.0.2.15, 10.5.0.21, 127.0.0.1, ::1, not 127.100.252.21"': (
+        Failure.CERTIFICATE_NAME
+    ),
     f'{RPC}"error reading server preface: remote error: tls: unknown certificate authority"': (
         Failure.UNKNOWN_AUTHORITY
     ),
