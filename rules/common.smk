@@ -12,6 +12,7 @@ from scripts import (
     cilium,
     code,
     deploy,
+    diff,
     explain,
     housekeeping,
     jobs,
@@ -19,6 +20,7 @@ from scripts import (
     lint_rules,
     lint_step,
     progress,
+    promote,
     render,
     reset,
     secrets,
@@ -54,23 +56,30 @@ wildcard_constraints:
     node="[a-z0-9_-]+",
 
 
+# Rules that change nothing, and the others that this run has jobs of.
+LOOKING = {"nodes", "vms_plan", "diff", "promote"}
+WORK = set()
+
+
 onstart:
     # Made for remote executors: here its timers would hold up the end of each run by a second and
     # have all that is ready looked through again and again.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
     # Looking does not disturb a run that is at work.
-    if {job.rule.name for job in workflow.persistence.dag.jobs} - {
-        "nodes",
-        "vms_plan",
-    }:
+    WORK.update(
+        {job.rule.name for job in workflow.persistence.dag.needrun_jobs()} - LOOKING
+    )
+    if WORK:
         for environment in ENVIRONMENTS.values():
             jobs.parsed(jobs.hold, environment.name, environment.paths.state)
 
 
 onsuccess:
-    for environment in ENVIRONMENTS.values():
-        print(housekeeping.summary(environment))
+    if WORK:
+        for environment in ENVIRONMENTS.values():
+            print(housekeeping.summary(environment))
+    jobs.end()
 
 
 def environment_of(wildcards):
@@ -251,6 +260,23 @@ def explained(_):
             environment.paths.config,
             jobs.parsed(explain.chosen, environment, SETTINGS.node),
         )
+    )
+
+
+def compared(_):
+    """What must be there before configs can be compared with what nodes run."""
+    files = validation_markers(_)
+    if SETTINGS.against == "live":
+        files += reachable(_)
+    return files
+
+
+def promoted(_):
+    """The configs of the two environments that are compared."""
+    if not SETTINGS.promotes:
+        jobs.give_up(settings.nothing_to_promote())
+    return each_environment(
+        lambda environment: map(environment.paths.config, environment.nodes)
     )
 
 

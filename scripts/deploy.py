@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from scripts import files, guard, manifests, marker, rollout
+from scripts import files, guard, manifests, marker, redacted, rollout
 from scripts.errors import NodeError
 from scripts.live import (
     Live,
@@ -47,6 +47,7 @@ def apply_config(environment: Environment, node: Node) -> None:
     with rollout.turn(environment, node):
         mode, answer = _apply(environment, node, config)
     say(f"{environment.name}/{node.name}: {answer}")
+    redacted.write_applied(environment, node, config)
     marker.write(
         environment.paths.applied(node),
         step="applied",

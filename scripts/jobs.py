@@ -17,6 +17,7 @@ from scripts.errors import BusyError, ConfigError, TalosmakeError
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _held: list[IO[str]] = []
+_exit_codes: list[int] = []
 
 
 def _no_traceback(_error: BaseException, _value: object = None) -> None:
@@ -58,6 +59,17 @@ def give_up(error: TalosmakeError) -> NoReturn:
     """Show the error and end this process with exit code 1."""
     print(f"Error: {error}", file=sys.stderr)
     sys.exit(1)
+
+
+def end_with(code: int) -> None:
+    """Have a run that succeeds end with another exit code than 0."""
+    _exit_codes.append(code)
+
+
+def end() -> None:
+    """End the run with the exit code that a job asked for; to be called when it succeeded."""
+    if _exit_codes:
+        sys.exit(max(_exit_codes))
 
 
 def hold(environment: str, state: Path) -> None:

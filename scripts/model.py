@@ -300,5 +300,9 @@ class Paths:
     def explained(self, node: Node) -> Path:
         return self.root / "explain" / f"{node.config_name}.yaml"
 
+    def applied_config(self, node: Node) -> Path:
+        """The config that was last applied, secrets redacted."""
+        return self.root / "applied" / f"{node.config_name}.yaml"
+
     def applied(self, node: Node) -> Path:
         return self.state / f"{node.config_name}.applied"

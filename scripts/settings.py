@@ -35,6 +35,8 @@ class Settings:
     :ivar disks: whether disks are destroyed with their machines.
     :ivar node: the one node to work on, for targets that take one; None for all.
     :ivar path: the part of a config to explain, e.g. ``machine.network``; "" for all of it.
+    :ivar against: what ``diff`` compares Git with: ``live`` or ``applied``.
+    :ivar promotes: the two environments that ``promote`` compares, instead of ``env``.
     """
 
     env: str | None
@@ -47,6 +49,8 @@ class Settings:
     disks: bool = False
     node: str | None = None
     path: str = ""
+    against: str = "live"
+    promotes: tuple[str, str] | None = None
 
     @property
     def defaults_digest(self) -> str:
@@ -79,6 +83,8 @@ def read(overrides: Mapping[str, Any]) -> Settings:
         disks=values.get("disks") in ("yes", True),
         node=values.get("node"),
         path=values.get("path", ""),
+        against=values.get("against", "live"),
+        promotes=_promotes(values),
     )
 
 
@@ -125,8 +131,27 @@ def _check(values: Mapping[str, Any]) -> None:
         )
 
 
+def _promotes(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    given = (values.get("from"), values.get("to"))
+    if given == (None, None):
+        return None
+    if None in given or given[0] == given[1] or inventory.ALL in given:
+        raise nothing_to_promote()
+    return str(given[0]), str(given[1])
+
+
+def nothing_to_promote() -> ConfigError:
+    """The error where it is not clear which two environments to compare."""
+    return ConfigError(
+        "promote compares two environments, and they are not both given",
+        hint="Run:  snakemake promote --config from=dev to=prod",
+    )
+
+
 def selected(settings: Settings) -> list[str]:
     """The names of the environments to work on."""
+    if settings.promotes:
+        return [name for each in settings.promotes for name in inventory.selected(each)]
     return inventory.selected(settings.env)
 
 

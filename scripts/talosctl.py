@@ -194,8 +194,15 @@ class Node:
 
     def machine_config(self) -> bytes:
         """The config that the node runs with, as it was sent."""
+        return self._machine_config("v1alpha1")
+
+    def persistent_config(self) -> bytes:
+        """The config that it starts with: another one while one is staged, or tried."""
+        return self._machine_config("persistent")
+
+    def _machine_config(self, identifier: str) -> bytes:
         # As JSON, because there the bytes come back exactly as they were sent.
-        answer = self._call("get", "machineconfig", "v1alpha1", "--output", "json")
+        answer = self._call("get", "machineconfig", identifier, "--output", "json")
         try:
             return str(json.loads(answer)["spec"]).encode()
         except (ValueError, KeyError, TypeError):
@@ -226,6 +233,14 @@ class Node:
         return _answer(
             self._result("apply-config", "--file", "/dev/stdin", "--mode", mode, stdin=config)
         )
+
+    def dry_run(self, config: bytes) -> str:
+        """What ``apply-config --mode auto`` would do; the difference it shows is left out.
+
+        A config that is only tried (``--mode try``) becomes permanent by it.
+        """
+        arguments = ("apply-config", "--file", "/dev/stdin", "--mode", "auto", "--dry-run")
+        return _answer(self._result(*arguments, stdin=config)).partition("Config diff:")[0]
 
     def bootstrap(self) -> None:
         self._call("bootstrap")

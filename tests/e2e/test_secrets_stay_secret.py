@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 import time
@@ -17,6 +18,7 @@ from tests.project import BIN, Project, encrypted, files_below
 UP = ("-j4", "--config", "env=lab")
 # Patches that are secret, too.
 _PASSWORD = "correct-horse-battery-staple"
+_NEW_PASSWORD = "tr0ub4dor-and-3"
 _REGISTRY = """\
 machine:
   # Lint finds each of these.
@@ -46,7 +48,7 @@ def _known_bundle(project: Project) -> list[str]:
     for pair in document["certs"].values():
         pair.pop("crt", None)
     document["cluster"].pop("id")
-    values = [*scalars(document), _PASSWORD, key.read_text().splitlines()[-1]]
+    values = [*scalars(document), _PASSWORD, _NEW_PASSWORD, key.read_text().splitlines()[-1]]
     assert len(values) >= 10
     return values
 
@@ -95,6 +97,7 @@ def test_whole_run_leaks_nothing(lab: Project, network: str) -> None:
         explained = lab.ok("explain", *UP, "node=worker_1").output
         assert "machine.registries.config[registry.example.org].auth.password" in explained
         shown += explained
+        shown += _differences(lab)
         script = lab.run("bash", "-x", "rendered_configs/lab/apply.sh", "--bootstrap")
         assert script.code == 0, script.output
         # What fails must not leak, either.
@@ -113,17 +116,41 @@ def test_whole_run_leaks_nothing(lab: Project, network: str) -> None:
     assert any(".snakemake" in path.parts for path in written)
     assert any(path.name == "apply.sh" for path in written)
     assert any("explain" in path.parts for path in written)
+    assert any("applied" in path.parts for path in written)
     for secret in secrets:
         assert secret not in shown
         assert not [path for path in written if secret.encode() in path.read_bytes()]
         assert not [line for line in arguments if secret.encode() in line]
 
 
+def _differences(lab: Project) -> str:
+    """What ``diff`` shows while Git has other secrets than the nodes, old and new ones."""
+    path = "patches/envs/lab/workers/worker_1/registry.sops.yaml"
+    old = lab.read(path)
+    shown = lab.ok("diff", *UP).output
+    _encrypt_patch(lab, path, _REGISTRY.replace(_PASSWORD, _NEW_PASSWORD))
+    for against in ("live", "applied"):
+        run = lab.snakemake("diff", *UP, f"against={against}")
+        assert run.code == 2, run.output
+        shown += run.output
+    # Nothing here knows of the old password any more, only the node does.
+    lab.remove(path)
+    lab.remove("rendered_configs/lab/applied")
+    run = lab.snakemake("diff", *UP, "node=worker_1")
+    assert run.code == 2, run.output
+    assert re.search(r"-  certSANs:\n-  - <redacted \d+>\n-  - <redacted \d+>", run.output), (
+        run.output
+    )
+    lab.write(path, old)
+    lab.ok(*UP)
+    return shown + run.output
+
+
 def _may_hold_secrets(path: Path) -> bool:
     parts = path.parts[1:]
     if parts[0] == "rendered_configs":
         # Machine configs and access to the cluster; not apply.sh, nor the markers.
-        config = path.suffix == ".yaml" and "explain" not in parts
+        config = path.suffix == ".yaml" and parts[2] not in ("explain", "applied")
         return config or path.name in ("talosconfig", "kubeconfig")
     # The simulated machines' own disks, and the throw-away key itself.
     return (parts[:2] == (".simulator", "lab") and len(parts) > 3) or path.suffix == ".agekey"

@@ -1,0 +1,270 @@
+"""Diff: what differs between Git and the nodes, or between Git and what was last applied."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from enum import StrEnum, auto
+
+from scripts import guard, jobs, marker, positions, redacted
+from scripts.errors import NodeError, TalosmakeError
+from scripts.explain import chosen
+from scripts.live import Live, State, foreign, judged, observe, same_config, secure_api
+from scripts.model import Environment, Node
+from scripts.redact import REDACTED
+from scripts.redacted import Config, Document, Hides
+from scripts.removed import removed_nodes
+from scripts.talosctl import CallError
+from scripts.validate import validated_config
+
+_AT_ONCE = 16
+# The exit code where something differs; 1 says that it is not known.
+DIFFERS = 2
+_CONTEXT = 3
+_NEEDS = {
+    "auto": "applying it reboots the node",
+    "no-reboot": "applying it needs a reboot, which APPLY_MODE=no-reboot refuses",
+    "staged": "it needs a reboot; staged, the node takes it at its next one",
+    "reboot": "applying it reboots the node",
+}
+
+
+class Against(StrEnum):
+    """What the rendered configs are compared with."""
+
+    LIVE = auto()
+    APPLIED = auto()
+
+
+@dataclass(frozen=True)
+class NodeDiff:
+    """How a node is to Git.
+
+    :ivar said: in words.
+    :ivar lines: a unified diff, secrets redacted.
+    :ivar error: why it could not be compared.
+    """
+
+    node: Node
+    said: str
+    differs: bool = True
+    lines: tuple[str, ...] = ()
+    error: TalosmakeError | None = None
+
+
+class Numbered:
+    """Labels for hidden values: the same for the same value, so that one sees which changed."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def __call__(self, value: str) -> str:
+        number = self._numbers.setdefault(value, len(self._numbers) + 1)
+        return f"{REDACTED[:-1]} {number}>"
+
+
+def compared(old: Config, old_hides: Hides, new: Config, new_hides: Hides) -> list[str]:
+    """A unified diff of two configs, secrets redacted, with the keys above in each hunk's header.
+
+    Hidden values are numbered: where the number changes, the value does.
+    """
+    label = Numbered()
+    return unified(
+        redacted.redacted(old, old_hides, label), redacted.redacted(new, new_hides, label)
+    )
+
+
+def unified(old: Config, new: Config) -> list[str]:
+    """A unified diff of two configs that may be shown, document by document."""
+    found: list[str] = []
+    for document in sorted({*old, *new}):
+        texts = [
+            redacted.text_of(config[document]) if document in config else ""
+            for config in (old, new)
+        ]
+        found += _hunks(document, *texts)
+    return found
+
+
+def _hunks(document: Document, old: str, new: str) -> Iterator[str]:
+    before, after = old.splitlines(), new.splitlines()
+    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    for group in matcher.get_grouped_opcodes(_CONTEXT):
+        (_, i1, _, j1, _), (_, _, i2, _, j2) = group[0], group[-1]
+        kind, i, _, j, _ = next(one for one in group if one[0] != "equal")
+        where = _above(document, new, j) if kind == "insert" else _above(document, old, i)
+        yield f"@@ -{_range(i1, i2)} +{_range(j1, j2)} @@ {where}".rstrip()
+        for kind, i1, i2, j1, j2 in group:
+            if kind == "equal":
+                yield from (f" {line}" for line in before[i1:i2])
+                continue
+            yield from (f"-{line}" for line in before[i1:i2])
+            yield from (f"+{line}" for line in after[j1:j2])
+
+
+def _range(start: int, stop: int) -> str:
+    return f"{start + (stop > start)},{stop - start}"
+
+
+def _above(document: Document, text: str, line: int) -> str:
+    """The keys above a line, e.g. ``machine.sysctls`` or ``HostnameConfig``."""
+    ways = [
+        (position.line, len(keys), keys)
+        for (_, keys), position in positions.of(text).items()
+        if position.line <= line + 1
+    ]
+    keys = max(ways)[2][:-1] if ways else ()
+    dotted = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return " ".join(part for part in (*document, dotted.removeprefix(".")) if part)
+
+
+def to_live(environment: Environment, node: Node) -> NodeDiff:
+    """Compare a node's rendered config with the one that it runs with; nothing is changed.
+
+    :raises TalosmakeError: when it cannot be compared.
+    """
+    config = validated_config(environment, node)
+    live = observe(environment, node)
+    if live.state is State.FOREIGN:
+        raise foreign(environment, node)
+    if live.state is State.MAINTENANCE:
+        return NodeDiff(node, f"new: in maintenance mode at {node.maintenance_address}")
+    if live.state is State.UNREACHABLE:
+        if environment.paths.applied(node).exists():
+            raise NodeError(
+                f"{environment.name}/{node.name}: does not answer, so nobody can say what it runs: "
+                f"{live.detail}",
+                hint="Is it powered on? To compare with what was last applied, without asking any "
+                f"node: snakemake diff --config env={environment.name} against=applied",
+            )
+        return NodeDiff(node, f"new, or powered off: nothing answers ({live.detail})")
+    return _to_running(environment, node, config, live)
+
+
+def _to_running(environment: Environment, node: Node, config: bytes, live: Live) -> NodeDiff:
+    guard.check_cluster(environment, node, live.config, guard.cluster_id(config))
+    try:
+        pending = secure_api(environment, node).persistent_config() != live.config
+        if same_config(live.config, config):
+            notes = "; a staged or tried config is pending on it" if pending else ""
+            return NodeDiff(node, f"runs what is in Git{notes}", differs=pending)
+        # A dry run would make what is only tried permanent (Talos issue 14343).
+        needs = _PENDING if pending else _reboot(environment, node, config)
+    except CallError as error:
+        raise judged(environment, node, error) from None
+    lines = _redacted_diff(environment, node, live.config, config)
+    said = f"differs; {needs}"
+    return NodeDiff(node, said if lines else f"{said}; only the form differs", lines=tuple(lines))
+
+
+_PENDING = (
+    "a staged or tried config is pending on it, so it was not asked whether it needs a reboot"
+)
+
+
+def _reboot(environment: Environment, node: Node, config: bytes) -> str:
+    """What applying the config would take, as the node says."""
+    api = secure_api(environment, node)
+    guard.check_machine(environment, node, api)
+    answer = api.dry_run(config)
+    mode = environment.settings.apply_mode
+    if re.search(r"Applied configuration without a reboot", answer) and mode != "reboot":
+        staged = " (APPLY_MODE=staged: it takes it at its next one)" if mode == "staged" else ""
+        return f"applying it needs no reboot{staged}"
+    if re.search(r"Applied configuration with a reboot", answer) or mode == "reboot":
+        return _NEEDS[mode]
+    return "the node does not say whether applying it needs a reboot"
+
+
+def _redacted_diff(
+    environment: Environment, node: Node, running: bytes, config: bytes
+) -> list[str]:
+    secrets = redacted.secrets_of(environment, node)
+    new = redacted.parsed(config)
+    clear = redacted.clear_lines(new, secrets.hides)
+    applied = environment.paths.applied_config(node)
+    if applied.exists():
+        kept = redacted.parsed(applied.read_bytes())
+        clear |= redacted.clear_lines(kept, lambda *where: REDACTED in where[2])
+    hides = redacted.hides_unknown(secrets, clear)
+    return compared(redacted.parsed(running), hides, new, secrets.hides)
+
+
+def to_applied(environment: Environment, node: Node) -> NodeDiff:
+    """Compare a node's rendered config with the one last applied to it; no node is asked.
+
+    :raises TalosmakeError: when it cannot be compared.
+    """
+    config = validated_config(environment, node)
+    said = marker.read(environment.paths.applied(node)).get("sha256")
+    if said is None:
+        return NodeDiff(node, "new: nothing was applied to it from here")
+    if said == hashlib.sha256(config).hexdigest():
+        return NodeDiff(node, "is what was last applied", differs=False)
+    path = environment.paths.applied_config(node)
+    if not path.exists():
+        return NodeDiff(node, f"differs from what was last applied, of which {path} is lost")
+    new = redacted.redacted(redacted.parsed(config), redacted.secrets_of(environment, node).hides)
+    lines = unified(redacted.parsed(path.read_bytes()), new)
+    what = "" if lines else ", in what is not shown: secrets"
+    return NodeDiff(node, f"differs from what was last applied{what}", lines=tuple(lines))
+
+
+def of_environment(
+    environment: Environment, nodes: Sequence[Node], against: Against
+) -> list[NodeDiff]:
+    """Compare several nodes, some at a time; in their order, each with its own error if any."""
+    compare = {Against.LIVE: to_live, Against.APPLIED: to_applied}[against]
+
+    def attempt(node: Node) -> NodeDiff:
+        try:
+            return compare(environment, node)
+        except TalosmakeError as error:
+            return NodeDiff(node, "cannot be compared", error=error)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(attempt, nodes))
+
+
+def report(environment: Environment, diffs: Sequence[NodeDiff], against: Against) -> str:
+    """What was found, each difference below its node."""
+    other = {Against.LIVE: "running", Against.APPLIED: "applied"}[against]
+    lines = []
+    for diff in diffs:
+        lines.append(f"{environment.name}/{diff.node.name}: {diff.said}")
+        if diff.lines:
+            name = diff.node.config_name
+            lines += [f"--- {name} {other}", f"+++ {name} in Git", *diff.lines]
+    gone = [node.name for node in removed_nodes(environment)]
+    if gone:
+        lines.append(f"{environment.name}: no longer in Git, not reset: {', '.join(gone)}")
+    failed = sum(diff.error is not None for diff in diffs)
+    differ = sum(diff.differs for diff in diffs) - failed
+    unknown = f", {failed} cannot be compared" if failed else ""
+    total = f"{len(diffs)} node{'s' * (len(diffs) != 1)}"
+    lines.append(f"{environment.name}: {differ} of {total} differ from Git{unknown}")
+    return "\n".join(lines)
+
+
+def show(environments: Sequence[Environment], name: str | None, against: str) -> None:
+    """Print how nodes differ from Git; where one does, the run ends with exit code 2.
+
+    :param name: the one node to compare; None for all.
+    :param against: ``live`` or ``applied``.
+    :raises NodeError: after all was shown, when a node could not be compared.
+    """
+    errors = []
+    for environment in environments:
+        diffs = of_environment(environment, chosen(environment, name), Against(against))
+        print(report(environment, diffs, Against(against)))
+        gone = name is None and bool(removed_nodes(environment))
+        if gone or any(diff.differs for diff in diffs):
+            jobs.end_with(DIFFERS)
+        errors += [diff.error for diff in diffs if diff.error]
+    if errors:
+        *others, last = errors
+        raise NodeError("\n".join([*map(str, others), last.message]), hint=last.hint)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts import diff, redacted
+from scripts.patches import parse
+from scripts.redacted import Secrets
+
+NONE = Secrets(frozenset(), frozenset())
+MACHINE = ("", "")
+
+
+def secrets(*values: str, patch: str = "") -> Secrets:
+    patches = [parse(patch, Path("a.sops.yaml"), secret=True)] if patch else []
+    return redacted.secrets_in(values, patches)
+
+
+def shown(config: str, known: Secrets) -> str:
+    return redacted.text(redacted.redacted(redacted.parsed(config), known.hides))
+
+
+def test_secret_by_key_value_and_place() -> None:
+    config = """\
+machine:
+  token: abc
+  sysctls:
+    kernel.domainname: has-s3cret-in-it
+    vm.swappiness: "5"
+  certSANs: [plain, "7"]
+"""
+    known = secrets("s3cret", patch="machine: {sysctls: {vm.swappiness: 5}, certSANs: [7]}")
+    assert yaml.safe_load(shown(config, known)) == {
+        "machine": {
+            "token": "<redacted>",
+            "sysctls": {"kernel.domainname": "<redacted>", "vm.swappiness": "<redacted>"},
+            # An encrypted patch adds to the list, so all of it may be its own.
+            "certSANs": ["<redacted>", "<redacted>"],
+        }
+    }
+
+
+def test_place_is_one_documents_own() -> None:
+    known = secrets(patch="kind: A\nname: x\nvalue: 5\n")
+    assert "value: 5" in shown("kind: A\nname: y\nvalue: 5\n", known)
+    assert "value: <redacted>" in shown("kind: A\nname: x\nvalue: 6\n", known)
+
+
+def test_texts_are_redacted_by_the_line() -> None:
+    config = "machine:\n  files:\n    - content: |\n        user: me\n          pass: s3cret\n"
+    text = shown(config, secrets("first line\ns3cret\n"))
+    assert text == ("machine:\n  files:\n  - content: |\n      user: me\n        <redacted>\n")
+
+
+PLAIN = [
+    "17",
+    "true",
+    "0o644",
+    "10.0.0.0/16",
+    "fd00::1/64",
+    "52:54:00:00:00:11",
+    "30s",
+    "512Mi",
+    "/dev/nvme0n1",
+    "/dev/sda",
+    "v1.13.0",
+    "ghcr.io/siderolabs/installer:v1.13.0",
+]
+UNSURE = [
+    "hunter2",
+    "correct-horse-battery-staple",
+    "12345678",
+    "a1b2c3.0123456789abcdef",
+    "user:pw",
+    "pass:1",
+    "north",
+    "/etc/x",
+    "https://me:pw@example.org",
+    "MTIzNDU2Nzg5MA==",
+    "DEADBEEF",
+]
+
+
+@pytest.mark.parametrize("value", [*PLAIN, ""])
+def test_unknown_value_that_is_no_secret_by_its_form(value: str) -> None:
+    hides = redacted.hides_unknown(NONE, ())
+    assert not hides(MACHINE, ("machine", "x"), value)
+    assert hides(MACHINE, ("machine", "token"), value)
+
+
+@pytest.mark.parametrize("value", UNSURE)
+def test_unknown_value_that_may_be_one(value: str) -> None:
+    assert redacted.hides_unknown(NONE, ())(MACHINE, ("machine", "x"), value)
+    assert not redacted.hides_unknown(NONE, {value})(MACHINE, ("machine", "x"), value)
+    # What is known to be secret now is hidden wherever it was in the clear before.
+    assert redacted.hides_unknown(secrets("x" + value), {"x" + value})(MACHINE, ("a",), "x" + value)
+
+
+TEXTS = st.text("ab1:-# '\"\n.%&*!|>{}[]", max_size=12)
+CONFIGS = st.recursive(
+    st.text("ab c", min_size=1, max_size=5) | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("xyz", min_size=1), inner),
+    max_leaves=12,
+).map(lambda value: {MACHINE: {"machine": value}})
+
+
+@given(CONFIGS, CONFIGS, st.text("ab1:-", min_size=6, max_size=8))
+def test_no_secret_is_in_a_diff(old: Any, new: Any, secret: str) -> None:
+    for config in (old, new):
+        config[MACHINE]["cluster"] = {"id": secret, "x": [f"a {secret} b\nc {secret}"]}
+    known = secrets(secret)
+    unknown = redacted.hides_unknown(known, redacted.clear_lines(new, known.hides))
+    lines = diff.compared(old, unknown, new, known.hides)
+    assert secret not in "\n".join(lines)
+    assert diff.compared(new, known.hides, new, known.hides) == []
+
+
+@given(CONFIGS)
+def test_text_is_yaml_that_says_the_same(config: Any) -> None:
+    text = redacted.text_of(config[MACHINE])
+    assert yaml.load(text, Loader=yaml.BaseLoader) == config[MACHINE]  # noqa: S506
+
+
+@given(CONFIGS, CONFIGS)
+def test_a_diff_leads_from_one_to_the_other(old: Any, new: Any) -> None:
+    """As patch(1) would apply it, hunk by hunk."""
+    before = redacted.text_of(old[MACHINE]).splitlines()
+    after = redacted.text_of(new[MACHINE]).splitlines()
+    result, at = list[str](), 0
+    for line in diff.unified(old, new):
+        if line.startswith("@@"):
+            start, count = map(int, line.split()[1][1:].split(","))
+            upto = start - (count > 0)
+            result += before[at:upto]
+            at = upto
+        elif line[0] == "+":
+            result.append(line[1:])
+        else:
+            assert before[at] == line[1:]
+            result += [line[1:]] * (line[0] == " ")
+            at += 1
+    assert [*result, *before[at:]] == after
+
+
+def test_hidden_values_are_numbered_by_what_they_are() -> None:
+    old = redacted.parsed("machine: {token: one, ca: {key: same}}\n")
+    new = redacted.parsed("machine: {token: two, ca: {key: same}}\n")
+    assert diff.compared(old, NONE.hides, new, NONE.hides) == [
+        "@@ -1,4 +1,4 @@ machine",
+        " machine:",
+        "   ca:",
+        "     key: <redacted 2>",
+        "-  token: <redacted 1>",
+        "+  token: <redacted 3>",
+    ]
+
+
+def test_documents_that_come_and_go() -> None:
+    old = redacted.parsed("machine: {a: b}\n---\nkind: A\nname: x\nmtu: 1\n")
+    new = redacted.parsed("machine: {a: b}\n---\nkind: B\nmtu: 2\n")
+    assert diff.compared(old, NONE.hides, new, NONE.hides) == [
+        "@@ -1,3 +0,0 @@ A x",
+        "-kind: A",
+        "-mtu: 1",
+        "-name: x",
+        "@@ -0,0 +1,2 @@ B",
+        "+kind: B",
+        "+mtu: 2",
+    ]
