@@ -7,6 +7,8 @@ from pathlib import Path
 if (_code := str(Path(workflow.basedir))) not in sys.path:
     sys.path.insert(0, _code)
 
+from snakemake.settings.enums import Quietness
+
 from scripts import (
     apply_script,
     cilium,
@@ -34,6 +36,8 @@ from scripts import (
 from scripts.model import Environment, Goal
 
 progress.stop_waiting_on_interrupt()
+if Quietness.ALL in (workflow.output_settings.quiet or ()) and not workflow.dryrun:
+    progress.silence()
 
 SETTINGS = jobs.parsed(settings.read, config)
 ENVIRONMENTS = {
@@ -57,7 +61,7 @@ wildcard_constraints:
 
 
 # Rules that change nothing, and the others that this run has jobs of.
-LOOKING = {"nodes", "vms_plan", "diff", "promote"}
+LOOKING = {"nodes", "vms_plan", "lint", "explain", "diff", "promote"}
 WORK = set()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
 _SAY_AFTER = 3.0
 _SAY_EVERY = 15.0
+_silent = threading.Event()
 
 
 def say(text: str) -> None:
@@ -39,9 +41,17 @@ def warn(text: str) -> None:
 
 
 def fail(text: str) -> None:
-    """Show why a job fails."""
+    """Show why a job fails, also where Snakemake was told to show nothing (``--quiet all``)."""
     _record(text)
-    logger.error(text)
+    if _silent.is_set():
+        print(text, file=sys.stderr)
+    else:
+        logger.error(text)
+
+
+def silence() -> None:
+    """Expect Snakemake to show nothing."""
+    _silent.set()
 
 
 @contextlib.contextmanager

@@ -191,8 +191,8 @@ def _send(environment: Environment, node: Node, *, whole: bool) -> None:
     if node in environment.nodes:
         # From now on the marker may not hold. That of a removed node is all that tells of it.
         environment.paths.applied(node).unlink(missing_ok=True)
-    leaving = " leaves etcd and" * (graceful and node.role is Role.CONTROLPLANE)
-    say(f"{who}:{leaving} is reset")
+    leaving = " leaving etcd and" * (graceful and node.role is Role.CONTROLPLANE)
+    say(f"{who}:{leaving} being reset")
     secure_api(environment, node).reset(graceful=graceful)
 
 

@@ -342,7 +342,9 @@ class MaintenanceNode:
 
 def _macs(links: Result) -> list[str]:
     found = re.findall(rb"(?:hardwareAddr|permanentAddr): (\S+)", links.stdout)
-    return sorted({mac.decode().strip("\"'").lower() for mac in found})
+    macs = {mac.decode().strip("\"'").lower() for mac in found}
+    # Loopback and tunnels have none, or one of zeros.
+    return sorted(mac for mac in macs if mac.strip("0:"))
 
 
 def _uuid(information: Result) -> str:

@@ -41,6 +41,13 @@ def test_missing_bundle_is_never_made_by_the_way(bare: Project) -> None:
     assert not Path(bare.env["SOPS_AGE_KEY_FILE"]).exists()
 
 
+def test_error_is_shown_where_nothing_else_is(bare: Project) -> None:
+    bare.ok("secrets", *GO)
+    bare.patch("dev", "workers", "worker_1", "machine: {netwrok: {}}\n")
+    shown = bare.fails("--quiet", "all", *GO)
+    assert "patches/envs/dev/workers/worker_1/node.yaml: talosctl refuses it" in shown
+
+
 def test_secrets_are_made_once_and_a_tampered_bundle_stops_everything(bare: Project) -> None:
     bare.ok("secrets", *GO)
     before = contents(bare, "secrets"), bare.read(".sops.yaml")

@@ -151,7 +151,17 @@ def test_power_lost_while_a_config_is_applied(cluster: Cluster) -> None:
 
 def test_what_container_mode_refuses(cluster: Cluster) -> None:
     """As docs/lab.md says; there simulated nodes are all there is."""
-    for call in (("reboot", "--wait=false"), ("upgrade", "--wait=false", "--image", "x")):
-        answer = cluster.admin("worker_1", *call)
-        assert answer.code != 0
-        assert "not supported in container mode" in answer.output, answer.output
+    calls: dict[str, list[tuple[str, ...]]] = {
+        "not supported in container mode": [
+            ("reboot", "--wait=false"),
+            ("upgrade", "--legacy", "--wait=false", "--image", "x"),
+        ],
+        'volume "STATE" is not located': [
+            ("reset", "--wait=false", "--system-labels-to-wipe", "STATE"),
+        ],
+    }
+    for said, refused in calls.items():
+        for call in refused:
+            answer = cluster.admin("worker_1", *call)
+            assert answer.code != 0
+            assert said in answer.output, answer.output
