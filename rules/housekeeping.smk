@@ -23,3 +23,10 @@ rule prune:
     run:
         for environment in ENVIRONMENTS.values():
             jobs.run(log, housekeeping.prune, environment)
+
+
+rule schemas:
+    log:
+        "logs/schemas.log",
+    run:
+        jobs.run(log, schemas.write)

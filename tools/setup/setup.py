@@ -132,6 +132,9 @@ GUEST_TOOLS = (
     ),
     Tool("talos-node/etcd", ("server",), 1, "go.etcd.io/etcd/server/v3"),
 )
+# The module of Talos's that has its JSON schema.
+MACHINERY = "github.com/siderolabs/talos/pkg/machinery"
+SCHEMA = "config.schema.json"
 # For two real nodes and what talks to them, in MiB.
 DEMO_MEMORY = 3072
 GUEST_FILES = ("vmlinuz", "initramfs", "image.squashfs", "images")
@@ -806,6 +809,41 @@ def _make_guest(builder: Path, homes: Sequence[Path], version: str, target: Path
     Step("talos-node", log, "about 20 s").run([*command, "--version", version])
 
 
+def ensure_schema() -> None:
+    """Talos's schema of machine configs, for editors, as .venv/share/talos-schema.
+
+    Only where talosctl was built: then Go is there, and the module mostly, too.
+    """
+    if not (BIN / "talosctl").resolve().is_relative_to(cache_directory(os.environ).resolve()):
+        return
+    source = ROOT / "tools/talosctl"
+    version = pinned_version((source / "go.mod").read_text(), MACHINERY)
+    home = cache_directory(os.environ) / "schemas" / version
+    try:
+        make_once(home, [SCHEMA], lambda temporary: _copy_schema(source, temporary))
+    except SetupError as error:
+        say(f"warning: {error}")
+        say("warning: going on without 'snakemake schemas'")
+        return
+    link = VENV / "share/talos-schema"
+    link.parent.mkdir(exist_ok=True)
+    if not link.is_symlink() or link.readlink() != home:
+        link.unlink(missing_ok=True)
+        link.symlink_to(home)
+
+
+def _copy_schema(source: Path, target: Path) -> None:
+    go, env = ensure_go(oldest_go((source / "go.mod").read_text()))
+    command = [go, "mod", "download", "-json", MACHINERY]
+    done = subprocess.run(command, cwd=source, env=env, capture_output=True, text=True, check=False)
+    try:
+        directory = Path(json.loads(done.stdout)["Dir"])
+        shutil.copyfile(directory / "config/schemas" / SCHEMA, target / SCHEMA)
+    except (ValueError, KeyError, OSError):
+        told = done.stderr.strip() or done.stdout.strip()
+        raise SetupError(f"{MACHINERY} does not give {SCHEMA}: {told[-500:]}") from None
+
+
 def _installed(tool: Tool, pinned: str) -> dict[str, Path] | None:
     """The tool's programs on PATH, if all are there and fit."""
     found: dict[str, Path] = {}
@@ -863,6 +901,7 @@ def set_up(wanted: Sequence[str]) -> None:
         simulated = demo == "demo" or "test" in wanted
         for tool in wanted_tools(wanted, simulated=simulated, helm=helm):
             ensure_tool(tool)
+        ensure_schema()
         if demo == "demo-real" or {"lab", "test"} & set(wanted):
             ensure_guest()
 

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from scripts import schemas
+from scripts.errors import ToolError
+from tests.project import REPOSITORY
+
+SHIPPED = [path for pattern in schemas.PATCHES for path in sorted(REPOSITORY.glob(pattern))]
+# Talos takes these, and leaves them out of its schema because documents of their own replace them.
+DEPRECATED = ("registries", "time")
+
+
+@cache
+def _validator() -> Draft7Validator:
+    return Draft7Validator(schemas.patch_schema(json.loads(schemas.TALOS.read_text())))
+
+
+def faults(patch: str) -> list[str]:
+    return [
+        f"{'.'.join(map(str, error.absolute_path))}: {error.message}"
+        for document in yaml.safe_load_all(patch)
+        for error in _validator().iter_errors(document)
+    ]
+
+
+def test_it_is_a_schema() -> None:
+    Draft7Validator.check_schema(_validator().schema)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_shipped_patches_fit(path: Path) -> None:
+    documents = list(yaml.safe_load_all(path.read_text()))
+    for document in documents:
+        for key in DEPRECATED:
+            document.get("machine", {}).pop(key, None)
+    assert faults(yaml.safe_dump_all(documents)) == []
+
+
+def test_there_are_shipped_patches() -> None:
+    assert len(SHIPPED) > 10
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        "machine: {install: {wipe: true}}",
+        "machine: {install: {wipe: '${WIPE}', disk: '${DISK}'}}",
+        "machine: {install: {$patch: delete}}",
+        "kind: LinkConfig\napiVersion: v1alpha1\nname: net0\nmtu: 1400",
+        "kind: LinkConfig\napiVersion: v1alpha1\nname: net0\nmtu: ${MTU}",
+        "kind: HostnameConfig\n$patch: delete",
+    ],
+)
+def test_good_patch(patch: str) -> None:
+    assert faults(patch) == []
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        ("machine: {instal: {}}", "machine: Additional properties are not allowed ('instal'"),
+        ("machine: {install: {wipe: often}}", "machine.install.wipe: 'often' is not valid"),
+        ("machine: {install: {wipe: '${wipe}'}}", "machine.install.wipe: '${wipe}' is not valid"),
+        ("kind: LinkConfg\nname: x", "kind: 'LinkConfg' is not one of ["),
+        ("kind: LinkConfig\nname: x\nmtu: [1]", "mtu: [1] is not valid"),
+        ("kind: LinkConfig\nmtuu: 1", ": Additional properties are not allowed ('mtuu'"),
+        ("machine: {install: {$patch: remove}}", "machine.install.$patch: 'remove' is not one of"),
+    ],
+)
+def test_bad_patch(patch: str, message: str) -> None:
+    [fault] = faults(patch)
+    assert fault.startswith(message)
+
+
+def test_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    monkeypatch.setattr(schemas, "say", said.append)
+    schemas.write()
+    Draft7Validator.check_schema(json.loads(schemas.PATCH.read_text()))
+    config = json.loads(schemas.CONFIG.read_text())
+    shipped = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    assert list(Draft7Validator(config).iter_errors(shipped)) == []
+    settings: dict[str, Any] = json.loads(said[0].partition("json\n")[2].partition("\nAny")[0])
+    assert set(settings["yaml.schemas"]) == {str(schemas.PATCH), str(schemas.CONFIG)}
+
+
+def test_schema_of_talos_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas, "TALOS", tmp_path / "none")
+    with pytest.raises(ToolError, match="is not there") as error:
+        schemas.write()
+    assert "make setup" in error.value.hint
