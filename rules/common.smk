@@ -15,6 +15,7 @@ from scripts import (
     code,
     deploy,
     diff,
+    doctor,
     explain,
     housekeeping,
     jobs,
@@ -62,7 +63,16 @@ wildcard_constraints:
 
 
 # Rules that change nothing, and the others that this run has jobs of.
-LOOKING = {"nodes", "vms_plan", "lint", "explain", "diff", "promote", "schemas"}
+LOOKING = {
+    "nodes",
+    "vms_plan",
+    "lint",
+    "explain",
+    "diff",
+    "promote",
+    "schemas",
+    "doctor",
+}
 WORK = set()
 
 

@@ -25,6 +25,13 @@ rule prune:
             jobs.run(log, housekeeping.prune, environment)
 
 
+rule doctor:
+    log:
+        f"logs/{SETTINGS.env}/doctor.log",
+    run:
+        jobs.run(log, doctor.show, list(ENVIRONMENTS.values()))
+
+
 rule schemas:
     log:
         "logs/schemas.log",

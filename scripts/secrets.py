@@ -56,6 +56,11 @@ def key_file(environment: Environment) -> Path | None:
     return DIRECTORY / f"{environment.name}.agekey" if environment.cluster.throwaway else None
 
 
+def age_key_file(environment: Environment) -> Path:
+    """The file with the age key that decrypts an environment's secrets here, if it is in one."""
+    return key_file(environment) or _configured_key_file()
+
+
 def missing_bundle(environment: Environment) -> SecretsError:
     """The error for an environment that no bundle serves."""
     return SecretsError(

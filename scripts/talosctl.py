@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum, auto
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -148,6 +149,18 @@ def with_endpoints(talosconfig: bytes, endpoints: Sequence[str]) -> bytes:
         context["endpoints"] = list(endpoints)
         context.pop("nodes", None)
     return yaml.safe_dump(document, sort_keys=False).encode()
+
+
+def valid_until(talosconfig: Path) -> date:
+    """The day on which a talosconfig's certificate expires.
+
+    :raises ToolError: when talosctl cannot tell.
+    """
+    result = _local("config", "info", "--output", "json", "--talosconfig", str(talosconfig))
+    try:
+        return date.fromisoformat(json.loads(result.stdout)["certNotAfter"])
+    except (ValueError, KeyError, TypeError):
+        raise ToolError(f"{talosconfig}: talosctl tells no date of expiry") from None
 
 
 def validate(config: bytes) -> str:

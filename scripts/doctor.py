@@ -1,0 +1,300 @@
+"""Doctor: what is missing on this machine for an environment, and the command that mends it.
+
+Nothing is changed, and nothing secret is shown.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+
+from scripts import git, lab, secrets, talosctl, tools, vms
+from scripts.errors import NodeError, TalosmakeError
+from scripts.live import State, observe
+from scripts.model import Environment, Node
+from scripts.process import find
+
+_AT_ONCE = 16
+# Less free space than this is worth a word, in GiB; a lab's nodes need more each.
+_LITTLE_SPACE = 2
+_RENEW_BEFORE = 30
+_SETUP = "make setup"
+
+
+class Verdict(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was looked at, and how it is.
+
+    :ivar mend: the command, or the edit, that mends it.
+    """
+
+    verdict: Verdict
+    what: str
+    mend: str = ""
+
+
+def ok(what: str) -> Check:
+    """A check that found nothing to mend."""
+    return Check(Verdict.OK, what)
+
+
+def _failed(error: TalosmakeError, verdict: Verdict = Verdict.MISSING) -> Check:
+    return Check(verdict, error.message, error.hint)
+
+
+def programs(environments: Sequence[Environment]) -> Iterator[Check]:
+    """Python, Snakemake and the pinned tools."""
+    yield ok(f"Python {platform.python_version()}, Snakemake {version('snakemake')}")
+    needed = [tools.TALOSCTL, tools.SOPS, tools.AGE, tools.AGE_KEYGEN]
+    if any(one.cilium and one.cilium.install == "helm" for one in environments):
+        needed.append(tools.HELM)
+    for tool in needed:
+        try:
+            path = tools.require(tool)
+        except TalosmakeError as error:
+            yield Check(Verdict.MISSING, error.message, error.hint or f"Run: {_SETUP}")
+        else:
+            yield ok(f"{tool.name} fits {tool.pinned}: {path}")
+
+
+def disk_space(directory: Path) -> Check:
+    """Free space where the project is."""
+    free = shutil.disk_usage(directory).free / 1024**3
+    if free < _LITTLE_SPACE:
+        return Check(Verdict.WARNING, f"only {free:.1f} GiB of disk space are free here")
+    return ok(f"{free:.0f} GiB of disk space are free here")
+
+
+def repository() -> Iterator[Check]:
+    """Git: what must not be in it, and the check before each commit."""
+    root = git.root()
+    if root is None:
+        yield Check(
+            Verdict.WARNING,
+            "this project is in no Git repository, so nothing tells what was changed",
+            "git init && git add . && git commit",
+        )
+        return
+    for path in ("rendered_configs/x", "logs/x", ".snakemake/x"):
+        if not git.ignores(Path(path)):
+            directory = Path(path).parent
+            yield Check(
+                Verdict.MISSING if directory.name == "rendered_configs" else Verdict.WARNING,
+                f"Git does not ignore {directory}/, which the workflow writes",
+                f"echo '/{directory}/' >> .gitignore",
+            )
+    if git.hook("pre-commit"):
+        yield ok("Git ignores what the workflow makes; a pre-commit hook is there")
+    else:
+        yield Check(
+            Verdict.WARNING,
+            "no pre-commit hook looks for unencrypted secrets",
+            "pre-commit install",
+        )
+
+
+def keys(environment: Environment) -> Iterator[Check]:
+    """Whether bundle and encrypted patches can be decrypted here."""
+    if environment.cluster.throwaway and not environment.bundle.exists():
+        yield ok(f"{environment.name}: its throw-away secrets are made when they are needed")
+        return
+    encrypted = {
+        path
+        for node in environment.nodes
+        for path in node.patches
+        if path.name.endswith(".sops.yaml")
+    }
+    try:
+        secrets.bundle_of(environment)
+        key = secrets.key_file(environment)
+        for path in sorted(encrypted):
+            secrets.plaintext_of(path, key)
+    except TalosmakeError as error:
+        yield _failed(error)
+        return
+    patches = f" and {len(encrypted)} encrypted patches" if encrypted else ""
+    yield ok(f"{environment.name}: {environment.bundle}{patches} can be decrypted")
+    yield from private(environment)
+
+
+def private(environment: Environment) -> Iterator[Check]:
+    """Files with secrets that others may read."""
+    suspects = [*environment.paths.root.rglob("*"), secrets.age_key_file(environment)]
+    wide = [
+        path
+        for path in suspects
+        if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077 and _readable(path)
+    ]
+    for path in wide[:5]:
+        yield Check(
+            Verdict.MISSING,
+            f"{path}: others on this machine may read it",
+            f"chmod go= {path}",
+        )
+
+
+def _readable(path: Path) -> bool:
+    """Whether others get there: not below a directory that is closed to them."""
+    return all(stat.S_IMODE(parent.stat().st_mode) & 0o011 for parent in path.absolute().parents)
+
+
+def certificate(environment: Environment) -> Iterator[Check]:
+    """How long the talosconfig is valid."""
+    path = environment.paths.talosconfig
+    if not path.exists():
+        return
+    try:
+        until = talosctl.valid_until(path)
+    except TalosmakeError as error:
+        yield _failed(error, Verdict.WARNING)
+        return
+    days = (until - date.today()).days
+    mend = (
+        f"rm {environment.paths.client_certificate} && "
+        f"snakemake validate --config env={environment.name}"
+    )
+    if days < 0:
+        yield Check(Verdict.MISSING, f"{path}: its certificate expired on {until}", mend)
+    elif days < _RENEW_BEFORE:
+        yield Check(Verdict.WARNING, f"{path}: its certificate expires on {until}", mend)
+    else:
+        yield ok(f"{path}: its certificate is valid until {until}")
+
+
+def virtual_machines(environment: Environment) -> Iterator[Check]:
+    """Libvirt, and KVM where the machines run here."""
+    if environment.vms is None:
+        return
+    uri = environment.vms.uri
+    try:
+        vms.connection(uri)
+    except TalosmakeError as error:
+        yield _failed(error)
+        return
+    yield ok(f"{environment.name}: libvirt answers at {uri}")
+    if uri.startswith("qemu:///"):
+        yield _kvm()
+
+
+def _kvm() -> Check:
+    device = Path("/dev/kvm")
+    if not device.exists():
+        return Check(
+            Verdict.WARNING,
+            "there is no /dev/kvm, so virtual machines are emulated and slow",
+            "switch virtualization on in the firmware, or nested virtualization in the hypervisor",
+        )
+    if not os.access(device, os.R_OK | os.W_OK):
+        return Check(
+            Verdict.WARNING, f"{device} may not be used by you", "sudo usermod -aG kvm $USER"
+        )
+    return ok(f"{device} can be used")
+
+
+def real_nodes(environment: Environment) -> Iterator[Check]:
+    """What a lab's nodes are made of."""
+    if not environment.cluster.lab:
+        return
+    mend = f"{_SETUP} WITH=lab"
+    for program in ("qemu-system-x86_64", "mkfs.ext4"):
+        try:
+            find(program)
+        except TalosmakeError:
+            yield Check(Verdict.MISSING, f"{environment.name}: {program} is not there", mend)
+    if (lab.GUEST / "vmlinuz").exists():
+        yield ok(f"{environment.name}: what its nodes boot from is built")
+    else:
+        yield Check(
+            Verdict.MISSING, f"{environment.name}: what its nodes boot from is not built", mend
+        )
+
+
+def nodes(environment: Environment) -> Iterator[Check]:
+    """What answers at the nodes' addresses."""
+    if not environment.paths.talosconfig.exists():
+        yield Check(
+            Verdict.WARNING,
+            f"{environment.name}: its nodes are not asked, as there is no talosconfig yet",
+            f"snakemake validate --config env={environment.name}",
+        )
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from pool.map(lambda node: _node(environment, node), environment.nodes)
+
+
+def _node(environment: Environment, node: Node) -> Check:
+    who = f"{environment.name}/{node.name} ({node.address})"
+    try:
+        live = observe(environment, node)
+    except NodeError as error:
+        return _failed(error)
+    if live.state in (State.RUNNING, State.MAINTENANCE):
+        return ok(f"{who}: {live.state}")
+    if live.state is State.FOREIGN:
+        return Check(
+            Verdict.MISSING, f"{who}: belongs to another cluster", f"correct {node.env_file}"
+        )
+    applied = environment.paths.applied(node).exists()
+    return Check(
+        Verdict.MISSING if applied else Verdict.WARNING,
+        f"{who}: does not answer: {live.detail}",
+        f"power it on, or correct {node.env_file}; what is between is a firewall or a route",
+    )
+
+
+_OF_AN_ENVIRONMENT: tuple[Callable[[Environment], Iterator[Check]], ...] = (
+    keys,
+    certificate,
+    virtual_machines,
+    real_nodes,
+    nodes,
+)
+
+
+def checks(environments: Sequence[Environment]) -> Iterator[Check]:
+    """All checks; each is made when its turn comes."""
+    yield from programs(environments)
+    yield disk_space(Path())
+    yield from repository()
+    for environment in environments:
+        for check in _OF_AN_ENVIRONMENT:
+            yield from check(environment)
+
+
+def lines(check: Check) -> str:
+    """A check for people: the verdict, and below it what mends it."""
+    mend = "".join(f"\n         -> {line}" for line in check.mend.splitlines())
+    return f"{check.verdict:7}  {check.what}" + ("" if check.verdict is Verdict.OK else mend)
+
+
+def show(environments: Sequence[Environment]) -> None:
+    """The target ``doctor``: print each check as it is made.
+
+    :raises TalosmakeError: at the end, when something that is needed is missing.
+    """
+    found = dict.fromkeys(Verdict, 0)
+    for check in checks(environments):
+        print(lines(check), flush=True)
+        found[check.verdict] += 1
+    missing, warnings = found[Verdict.MISSING], found[Verdict.WARNING]
+    told = f"{missing} missing, {warnings} warning{'s' * (warnings != 1)}"
+    if missing:
+        raise TalosmakeError(f"doctor: {told}", hint="What mends it stands below each.")
+    print(f"doctor: {told}")
