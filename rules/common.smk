@@ -22,6 +22,7 @@ from scripts import (
     lab,
     lint_rules,
     lint_step,
+    picture,
     progress,
     promote,
     render,
@@ -72,6 +73,7 @@ LOOKING = {
     "promote",
     "schemas",
     "doctor",
+    "dag",
 }
 WORK = set()
 

@@ -25,6 +25,18 @@ rule prune:
             jobs.run(log, housekeeping.prune, environment)
 
 
+rule dag:
+    log:
+        f"logs/{SETTINGS.env}/dag.log",
+    run:
+        jobs.run(
+            log,
+            picture.write,
+            list(ENVIRONMENTS.values()),
+            Path(workflow.main_snakefile),
+        )
+
+
 rule doctor:
     log:
         f"logs/{SETTINGS.env}/doctor.log",

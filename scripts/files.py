@@ -80,6 +80,16 @@ def create_exclusively(path: Path, content: str | bytes) -> bool:
     return True
 
 
+def remove_leftover(path: Path) -> None:
+    """Remove what a run left that was killed while it made ``path`` exclusively.
+
+    Where ``path`` is there, no later attempt writes over it.
+    """
+    temporary = temporary_path(path)
+    for left in (temporary, temporary_path(temporary)):
+        left.unlink(missing_ok=True)
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -300,6 +300,11 @@ class Paths:
     def explained(self, node: Node) -> Path:
         return self.root / "explain" / f"{node.config_name}.yaml"
 
+    @property
+    def dag(self) -> Path:
+        """The picture of all steps and their states."""
+        return self.root / "dag.svg"
+
     def applied_config(self, node: Node) -> Path:
         """The config that was last applied, secrets redacted."""
         return self.root / "applied" / f"{node.config_name}.yaml"

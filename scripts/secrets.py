@@ -226,6 +226,7 @@ def _identity() -> tuple[bytes, Path | None]:
     if os.environ.get("SOPS_AGE_KEY"):
         return os.environ["SOPS_AGE_KEY"].encode(), None
     path = _configured_key_file()
+    files.remove_leftover(path)
     try:
         return path.read_bytes(), None
     except FileNotFoundError:
@@ -267,6 +268,7 @@ def create_throwaway(environment: Environment) -> bool:
     key = key_file(environment)
     if key is None:
         raise SecretsError(f"{environment.name}: is no environment on this machine alone")
+    files.remove_leftover(key)
     bundle = environment.bundle
     if bundle.exists():
         if not key.exists():

@@ -1,0 +1,277 @@
+"""Pictures: an environment's nodes and the state of each of their steps, as SVG and as Mermaid."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from jinja2 import Environment as Jinja
+from jinja2 import FileSystemLoader, StrictUndefined
+
+from scripts import files
+from scripts.errors import ToolError
+from scripts.model import Environment, Role
+from scripts.process import run
+from scripts.progress import say
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_SUMMARY_TIMEOUT = 600.0
+# From this number of nodes on, those of a role whose steps are in the same states share a row.
+_GROUPED_FROM = 12
+
+
+class State(StrEnum):
+    """How a step is. The order is that of urgency."""
+
+    FAILED = "failed"
+    STALE = "stale"
+    TO_RUN = "to run"
+    FRESH = "fresh"
+
+    @property
+    def sign(self) -> str:
+        """What tells it apart without colours."""
+        return {"failed": "✗", "stale": "↻", "to run": "○", "fresh": "✓"}[self.value]
+
+    @property
+    def css(self) -> str:
+        """Its class in the SVG and in Mermaid."""
+        return self.value.replace(" ", "-")
+
+
+# The steps of a node by their rules, in their order, and those of the whole environment.
+NODE_STEPS = {
+    "render_config": "render",
+    "validate_config": "validate",
+    "make_vm": "machine",
+    "apply_controlplane": "apply",
+    "apply_worker": "apply",
+}
+CLUSTER_STEPS = {
+    "throwaway_secrets": "secrets",
+    "cilium_layer": "Cilium",
+    "client_certificate": "certificate",
+    "talosconfig": "talosconfig",
+    "apply_script": "apply.sh",
+    "lint_environment": "lint",
+    "make_network": "network",
+    "make_storage": "storage",
+    "start_simulator": "simulator",
+    "start_lab": "lab",
+    "bootstrap_cluster": "bootstrap",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One output of the workflow, and how it is."""
+
+    output: str
+    rule: str
+    state: State
+
+
+@dataclass(frozen=True)
+class Row:
+    """A node, or several whose steps are in the same states.
+
+    :ivar steps: the state of each step, by what it is called.
+    """
+
+    names: tuple[str, ...]
+    role: Role
+    steps: Mapping[str, State]
+
+    @property
+    def label(self) -> str:
+        """The name, or the first and the last with their count."""
+        if len(self.names) == 1:
+            return self.names[0]
+        return f"{self.names[0]} … {self.names[-1]} ({len(self.names)})"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn.
+
+    :ivar cluster: the state of each step of the whole environment, bootstrap left out.
+    """
+
+    title: str
+    cluster: Mapping[str, State]
+    rows: Sequence[Row]
+    bootstrap: State | None
+
+    @property
+    def columns(self) -> list[str]:
+        """The steps that nodes have here, in their order."""
+        there = {step for row in self.rows for step in row.steps}
+        return [step for step in dict.fromkeys(NODE_STEPS.values()) if step in there]
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """How many steps are in which state."""
+        states = [*self.cluster.values(), *([self.bootstrap] if self.bootstrap else [])]
+        for row in self.rows:
+            states += list(row.steps.values()) * len(row.names)
+        return {state: states.count(state) for state in State}
+
+
+def steps(summary: str, failed: Mapping[str, bool]) -> Iterator[Step]:
+    """Read what ``snakemake --summary`` says.
+
+    :param failed: by log file, whether its job ended with an error.
+    """
+    table = summary[summary.index("output_file\t") :] if "output_file\t" in summary else ""
+    for line in csv.DictReader(table.splitlines(), delimiter="\t"):
+        if line["plan"] == "no update":
+            state = State.FRESH
+        elif failed.get(line["log-file(s)"]):
+            state = State.FAILED
+        elif line["status"] in ("missing", "ok"):
+            # What is there and will be made again because of another step is stale by it only.
+            state = State.TO_RUN if line["status"] == "missing" else State.STALE
+        else:
+            state = State.STALE
+        yield Step(line["output_file"], line["rule"], state)
+
+
+def picture(environment: Environment, found: Sequence[Step]) -> Picture:
+    """Arrange the steps by node."""
+    cluster: dict[str, State] = {}
+    nodes: dict[str, dict[str, State]] = {node.config_name: {} for node in environment.nodes}
+    bootstrap = None
+    for step in found:
+        if step.rule == "bootstrap_cluster":
+            bootstrap = step.state
+        elif step.rule in CLUSTER_STEPS:
+            cluster[CLUSTER_STEPS[step.rule]] = step.state
+        elif step.rule in NODE_STEPS:
+            name = Path(step.output).name.partition(".")[0]
+            if name in nodes:
+                nodes[name][NODE_STEPS[step.rule]] = step.state
+    return Picture(environment.name, cluster, _rows(environment, nodes), bootstrap)
+
+
+def _rows(environment: Environment, nodes: Mapping[str, Mapping[str, State]]) -> list[Row]:
+    groups: dict[object, list[str]] = {}
+    for node in environment.nodes:
+        states = tuple(nodes[node.config_name].items())
+        alone = len(environment.nodes) < _GROUPED_FROM
+        groups.setdefault((node.role, states, node.name if alone else ""), []).append(node.name)
+    rows = []
+    for node in environment.nodes:
+        for names in groups.values():
+            if names[0] == node.name and environment.node(node.role, names[0]) == node:
+                rows.append(Row(tuple(names), node.role, nodes[node.config_name]))
+                break
+    return rows
+
+
+def summary_of(environment: Environment, snakefile: Path) -> str:
+    """Ask Snakemake for the state of everything up to bootstrap; nothing is run.
+
+    :raises ToolError: when it cannot say.
+    """
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "up", "--summary"]
+    result = run([*command, "--config", f"env={environment.name}"], timeout=_SUMMARY_TIMEOUT)
+    if not result.ok:
+        error = result.stderr[result.stderr.find("Error:") :].strip()
+        raise ToolError(f"Snakemake cannot say how {environment.name} is: {error}")
+    return result.stdout.decode()
+
+
+def failures(summary: str) -> dict[str, bool]:
+    """Which of the log files in a summary end a job with an error."""
+    found = {}
+    for line in summary.splitlines():
+        for log in re.findall(r"logs/\S+\.log", line):
+            found[log] = _failed(Path(log))
+    return found
+
+
+def _failed(log: Path) -> bool:
+    try:
+        return bool(re.search(r"^\S+Z Error: ", log.read_text(errors="replace"), re.MULTILINE))
+    except OSError:
+        return False
+
+
+def mermaid(drawn: Picture) -> str:
+    """The picture as a Mermaid flowchart, for a pull request."""
+    lines = ["flowchart LR"]
+    made = [
+        f'  c{number}["{state.sign} {name}"]:::{state.css}'
+        for number, (name, state) in enumerate(drawn.cluster.items())
+    ]
+    if made:
+        lines += [f'  subgraph cluster["{drawn.title}"]', *(f"  {line}" for line in made), "  end"]
+    for role in Role:
+        rows = [(i, row) for i, row in enumerate(drawn.rows) if row.role is role]
+        if not rows:
+            continue
+        lines.append(f'  subgraph {role}["{role.directory.replace("_", " ")}"]')
+        for number, row in rows:
+            cells = [
+                f'n{number}_{step}["{row.steps[step].sign} {step}{_first(row, step)}"]'
+                f":::{row.steps[step].css}"
+                for step in drawn.columns
+                if step in row.steps
+            ]
+            lines.append("    " + " --> ".join(cells))
+        lines.append("  end")
+    if drawn.bootstrap:
+        lines.append(f'  bootstrap["{drawn.bootstrap.sign} bootstrap"]:::{drawn.bootstrap.css}')
+        lines.append(f"  {Role.CONTROLPLANE} --> bootstrap")
+    if any(row.role is Role.WORKER for row in drawn.rows):
+        lines.append(f"  {Role.CONTROLPLANE} --> {Role.WORKER}")
+    colours = {"fresh": "#1a7f37", "stale": "#9a6700", "to-run": "#57606a", "failed": "#cf222e"}
+    lines += [
+        f"  classDef {name} stroke:{colour},stroke-width:2px" for name, colour in colours.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _first(row: Row, step: str) -> str:
+    """The name of the row, in its first cell."""
+    return f"<br/>{row.label}" if step == next(iter(row.steps)) else ""
+
+
+def svg(drawn: Picture) -> str:
+    """The picture as one self-contained SVG, light and dark."""
+    jinja = Jinja(
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return jinja.get_template("dag.svg.j2").render(picture=drawn, states=State, roles=Role)
+
+
+def gather(environment: Environment, snakefile: Path) -> Picture:
+    """What there is to draw of an environment.
+
+    :raises ToolError: as :func:`summary_of`.
+    """
+    summary = summary_of(environment, snakefile)
+    return picture(environment, list(steps(summary, failures(summary))))
+
+
+def write(environments: Sequence[Environment], snakefile: Path) -> None:
+    """The target ``dag``: ``dag.svg`` and ``dag.mmd`` of each environment."""
+    for environment in environments:
+        drawn = gather(environment, snakefile)
+        files.private_directory(environment.paths.root)
+        for path, text in (
+            (environment.paths.dag, svg(drawn)),
+            (environment.paths.dag.with_suffix(".mmd"), mermaid(drawn)),
+        ):
+            files.write_atomically(path, text)
+        counts = ", ".join(f"{count} {state}" for state, count in drawn.counts.items() if count)
+        say(f"{environment.paths.dag} (and .mmd): {counts}")

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from scripts import picture
+from scripts.model import Cluster, Environment, Goal, Node, Role, Settings
+from scripts.picture import State, Step
+
+HEAD = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"
+
+
+def environment(control_planes: int, workers: int) -> Environment:
+    cluster = Cluster("c", "https://c:6443", "v1.13.0", "v1.13", "1.36.0")
+    settings = Settings(Goal.RENDERED, "auto", 1, 1, 1, 1)
+    nodes = [
+        Node(f"{short}_{number}", role, "x", "10.0.0.1", Path("x"), (), {})
+        for role, short, count in (
+            (Role.CONTROLPLANE, "cp", control_planes),
+            (Role.WORKER, "worker", workers),
+        )
+        for number in range(1, count + 1)
+    ]
+    return Environment("dev", Path("dev"), cluster, settings, tuple(nodes), Path("b"))
+
+
+def node_steps(
+    of: Environment, apply: State = State.TO_RUN, odd: tuple[str, ...] = ()
+) -> list[Step]:
+    found = []
+    for node in of.nodes:
+        path = f"rendered_configs/dev/{node.config_name}.yaml"
+        marker = f"rendered_configs/dev/state/{node.config_name}"
+        state = State.FAILED if node.name in odd else State.FRESH
+        found.append(Step(path, "render_config", State.FRESH))
+        found.append(Step(f"{marker}.validated", "validate_config", state))
+        found.append(Step(f"{marker}.applied", f"apply_{node.role}", apply))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("status", "plan", "failed", "state"),
+    [
+        ("ok", "no update", False, State.FRESH),
+        ("ok", "no update", True, State.FRESH),
+        ("missing", "update pending", False, State.TO_RUN),
+        ("missing", "update pending", True, State.FAILED),
+        ("updated input files", "update pending", False, State.STALE),
+        ("params changed", "update pending", False, State.STALE),
+        ("ok", "update pending", False, State.STALE),
+    ],
+)
+def test_states(status: str, plan: str, failed: bool, state: State) -> None:
+    line = f"out/a.yaml\tTue\trender_config\tlogs/a.log\t{status}\t{plan}\n"
+    [step] = picture.steps("noise\n" + HEAD + line, {"logs/a.log": failed})
+    assert step == Step("out/a.yaml", "render_config", state)
+
+
+def test_failures_are_told_by_their_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("logs").mkdir()
+    Path("logs/bad.log").write_text("2026-01-01T00:00:00Z Error: it went wrong\n")
+    Path("logs/good.log").write_text("2026-01-01T00:00:00Z Error is a word\n")
+    summary = HEAD + "".join(
+        f"x\t\tr\tlogs/{name}.log\tmissing\tupdate pending\n" for name in ("bad", "good", "none")
+    )
+    assert picture.failures(summary) == {
+        "logs/bad.log": True,
+        "logs/good.log": False,
+        "logs/none.log": False,
+    }
+
+
+def test_few_nodes_have_a_row_each() -> None:
+    few = environment(3, 2)
+    drawn = picture.picture(few, node_steps(few))
+    assert [row.label for row in drawn.rows] == ["cp_1", "cp_2", "cp_3", "worker_1", "worker_2"]
+    assert drawn.columns == ["render", "validate", "apply"]
+    assert drawn.counts == {
+        State.FAILED: 0,
+        State.STALE: 0,
+        State.TO_RUN: 5,
+        State.FRESH: 10,
+    }
+
+
+def test_many_nodes_share_rows_unless_they_differ() -> None:
+    many = environment(3, 97)
+    found = node_steps(many, odd=("worker_7",))
+    drawn = picture.picture(many, found)
+    assert [row.label for row in drawn.rows] == [
+        "cp_1 … cp_3 (3)",
+        "worker_1 … worker_97 (96)",
+        "worker_7",
+    ]
+    assert drawn.counts[State.FAILED] == 1
+    assert drawn.counts[State.FRESH] == 199
+
+
+def test_nodes_of_one_name_and_two_roles() -> None:
+    both = environment(1, 1)
+    same = tuple(Node("a", node.role, "x", "10.0.0.1", Path("x"), (), {}) for node in both.nodes)
+    both = Environment("dev", Path("dev"), both.cluster, both.settings, same, Path("b"))
+    drawn = picture.picture(both, node_steps(both))
+    assert [(row.label, row.role) for row in drawn.rows] == [("a", role) for role in Role]
+
+
+@pytest.mark.parametrize("nodes", [(1, 0), (3, 2), (3, 97)])
+def test_pictures_say_it_all(nodes: tuple[int, int]) -> None:
+    of = environment(*nodes)
+    found = [
+        Step("s", "client_certificate", State.FRESH),
+        Step("t", "talosconfig", State.STALE),
+        Step("b", "bootstrap_cluster", State.TO_RUN),
+        *node_steps(of, odd=("cp_1",)),
+    ]
+    drawn = picture.picture(of, found)
+    text = picture.svg(drawn)
+    root = ElementTree.fromstring(text)  # noqa: S314 - our own
+    titles = [element.text for element in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert "talosconfig: stale" in titles
+    assert "bootstrap: to run" in titles
+    assert any(title and title.endswith("validate: failed") for title in titles)
+    assert len(titles) == 3 + sum(len(row.steps) for row in drawn.rows)
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    width, height = (float(root.attrib[name]) for name in ("width", "height"))
+    for element in root.iter("{http://www.w3.org/2000/svg}g"):
+        x, y = map(float, element.attrib["transform"].removeprefix("translate(")[:-1].split())
+        assert 0 <= x < width - 20
+        assert 0 <= y < height - 20
+    flow = picture.mermaid(drawn)
+    assert flow.startswith("flowchart LR\n")
+    assert '"✗ validate"]:::failed' in flow
+    assert flow.count("subgraph") == flow.count("  end\n") == 2 + (nodes[1] > 0)
+
+
+def test_names_are_escaped() -> None:
+    of = environment(1, 0)
+    drawn = picture.Picture("<a&b>", {}, picture.picture(of, node_steps(of)).rows, None)
+    ElementTree.fromstring(picture.svg(drawn))  # noqa: S314 - our own
