@@ -22,6 +22,7 @@ from scripts import (
     lab,
     lint_rules,
     lint_step,
+    page,
     picture,
     progress,
     promote,
@@ -286,6 +287,10 @@ def compared(_):
     if SETTINGS.against == "live":
         files += reachable(_)
     return files
+
+
+def reported(_):
+    return compared(_) if SETTINGS.live else validated(_)
 
 
 def promoted(_):

@@ -37,6 +37,21 @@ rule dag:
         )
 
 
+rule report:
+    input:
+        reported,
+    log:
+        f"logs/{SETTINGS.env}/report.log",
+    run:
+        jobs.run(
+            log,
+            page.write,
+            list(ENVIRONMENTS.values()),
+            Path(workflow.main_snakefile),
+            SETTINGS.live,
+        )
+
+
 rule doctor:
     log:
         f"logs/{SETTINGS.env}/doctor.log",

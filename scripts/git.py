@@ -14,6 +14,11 @@ def root() -> Path | None:
     return Path(answer.strip()) if answer else None
 
 
+def described() -> str:
+    """The last commit as ``git describe`` names it, ``-dirty`` where files were changed since."""
+    return (_ask("describe", "--always", "--dirty", "--tags") or "").strip()
+
+
 def ignores(path: Path) -> bool:
     """Whether Git leaves out a file at this path, below the working directory."""
     return _ask("check-ignore", "--no-index", str(path)) is not None

@@ -139,7 +139,7 @@ def node_table(environment: Environment) -> str:
             node.address,
             node.mac or "-",
             machines[node.config_name],
-            _step(environment, node),
+            step_of(environment, node),
             state,
         )
         for node, state in zip(environment.nodes, states, strict=True)
@@ -165,7 +165,8 @@ def _title(environment: Environment) -> str:
     return f"{environment.name}: cluster {cluster.name} at {cluster.endpoint}, {state}{simulated}"
 
 
-def _step(environment: Environment, node: Node) -> str:
+def step_of(environment: Environment, node: Node) -> str:
+    """How far a node is by its files: applied, validated, rendered, or "-"."""
     paths = environment.paths
     steps = (
         (paths.applied(node), "applied"),
@@ -217,7 +218,7 @@ def summary(environment: Environment) -> str:
 
 
 def _how_far(environment: Environment) -> str:
-    steps = [_step(environment, node) for node in environment.nodes]
+    steps = [step_of(environment, node) for node in environment.nodes]
     done = {step: steps.count(step) for step in ("applied", "validated", "rendered")}
     told = ", ".join(f"{count} {step}" for step, count in done.items() if count)
     bootstrapped = "; bootstrapped" if environment.paths.bootstrapped.exists() else ""

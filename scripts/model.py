@@ -305,6 +305,11 @@ class Paths:
         """The picture of all steps and their states."""
         return self.root / "dag.svg"
 
+    @property
+    def report(self) -> Path:
+        """The page about the environment."""
+        return self.root / "report.html"
+
     def applied_config(self, node: Node) -> Path:
         """The config that was last applied, secrets redacted."""
         return self.root / "applied" / f"{node.config_name}.yaml"

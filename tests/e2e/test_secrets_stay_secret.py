@@ -138,6 +138,8 @@ def _differences(lab: Project) -> str:
     lab.remove("rendered_configs/lab/applied")
     run = lab.snakemake("diff", *UP, "node=worker_1")
     assert run.code == 2, run.output
+    shown += lab.ok("report", *UP, "live=true").output + lab.ok("doctor", *UP).output
+    assert "<h3>The node and Git</h3>" in lab.read("rendered_configs/lab/report.html")
     assert re.search(r"-  certSANs:\n-  - <redacted \d+>\n-  - <redacted \d+>", run.output), (
         run.output
     )
