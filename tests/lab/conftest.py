@@ -1,4 +1,4 @@
-"""A real and a simulated cluster, brought up side by side by the workflow, once a session."""
+"""A real and a simulated cluster, brought up side by side by the workflow, once for these tests."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _project(tmp_path_factory: pytest.TempPathFactory, name: str) -> Project:
     return Project(root, {"HOME": str(root / "home")})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def simulated(tmp_path_factory: pytest.TempPathFactory, network_prefix: str) -> Iterator[Life]:
     project = _project(tmp_path_factory, "simulated")
     life = Life(clusters.simulated(project, f"{network_prefix}.251"))
@@ -106,7 +106,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory, network_prefix: str) -> 
         project.stop_simulators()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def real(tmp_path_factory: pytest.TempPathFactory, network_prefix: str) -> Iterator[Life]:
     project = _project(tmp_path_factory, "real")
     life = Life(clusters.real(project, f"{network_prefix}.252"))
@@ -117,7 +117,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, network_prefix: str) -> Itera
         clusters.kill_machines(project)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def network_prefix(worker_id: str) -> str:
     """The first two numbers of loopback addresses that only this session's worker uses."""
     worker = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 99
