@@ -39,6 +39,8 @@ from scripts import (
 )
 from scripts.model import Environment, Goal
 
+SNAKEFILE = Path(workflow.main_snakefile)
+
 progress.stop_waiting_on_interrupt()
 if Quietness.ALL in (workflow.output_settings.quiet or ()) and not workflow.dryrun:
     progress.silence()

@@ -33,7 +33,7 @@ rule dag:
             log,
             picture.write,
             list(ENVIRONMENTS.values()),
-            Path(workflow.main_snakefile),
+            SNAKEFILE,
         )
 
 
@@ -43,13 +43,7 @@ rule report:
     log:
         f"logs/{SETTINGS.env}/report.log",
     run:
-        jobs.run(
-            log,
-            page.write,
-            list(ENVIRONMENTS.values()),
-            Path(workflow.main_snakefile),
-            SETTINGS.live,
-        )
+        jobs.run(log, page.write, SETTINGS.live, SNAKEFILE, *ENVIRONMENTS.values())
 
 
 rule doctor:

@@ -241,7 +241,7 @@ def html(page: Page) -> str:
     return jinja.get_template("report.html.j2").render(page=page, roles=Role)
 
 
-def write(environments: Sequence[Environment], snakefile: Path, live: bool) -> None:
+def write(live: bool, snakefile: Path, *environments: Environment) -> None:
     """The target ``report``: the page of each environment."""
     for environment in environments:
         text = html(gather(environment, snakefile, live))
