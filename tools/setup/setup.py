@@ -710,6 +710,14 @@ def _make_environment(python: str, files: Mapping[str, str], have: Environment) 
     STAMP.write_text(json.dumps({"place": str(VENV), "files": done}, indent=1) + "\n")
 
 
+def ensure_plugins() -> None:
+    """Make .venv know the repository's own plugins of Snakemake (Python docs: site, .pth files)."""
+    for directory in VENV.glob("lib/python*/site-packages"):
+        path, text = directory / "talosmake.pth", f"{ROOT / 'plugins'}\n"
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
 def lock_requirements(*, upgrade: bool) -> None:
     """Pin what pyproject.toml names, with hashes and for all Pythons and machines."""
     uv = ensure_uv(OLDEST_UV_TO_LOCK)
@@ -895,6 +903,7 @@ def set_up(wanted: Sequence[str]) -> None:
         if "test" in wanted:
             ensure_test_packages()
         ensure_environment(wanted)
+        ensure_plugins()
         places = [ROOT / "config/config.yaml", *ROOT.glob("patches/envs/*/cluster.env")]
         helm = uses_helm(path.read_text(errors="replace") for path in places if path.is_file())
         demo = choose_demo() if "demo" in wanted else ""

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from scripts.view import View, clock, shown
+
+
+def drawn(view: View, now: float, rows: int = 20) -> list[str]:
+    console = Console(file=io.StringIO(), width=60, height=rows, color_system=None)
+    with console.capture() as text:
+        console.print(shown(view, now, rows))
+    return [line.rstrip() for line in text.get().splitlines()]
+
+
+def test_what_runs_and_what_it_waits_for() -> None:
+    view = View(began=100.0, total=12, done=3)
+    # Snakemake tells that a job started before it tells what it is.
+    view.start([1, 2], now=110.0)
+    view.know(1, "apply_worker", {"env": "dev", "node": "worker_1"})
+    view.know(2, "bootstrap_cluster", {"env": "dev"})
+    assert not view.hear("a line of Snakemake's")
+    assert not view.hear("dev/worker_2: is another's")
+    assert view.hear("dev: waiting for 3 etcd members (20 of 300 s): it knows 1: cp-1, and so on")
+    head, first, second = drawn(view, 165.0)
+    assert head.endswith("3 of 12 steps  1:05")
+    assert first.startswith("dev           bootstrapping  55 s  waiting for 3 etcd")
+    assert first.endswith("…")
+    assert second.split() == ["dev/worker_1", "applying", "55", "s"]
+    view.finish(2)
+    view.finish(7)
+    assert len(drawn(view, 166.0)) == 2
+
+
+def test_fifty_nodes_on_a_small_window() -> None:
+    view = View(began=0.0, total=200)
+    for number in range(50):
+        view.know(number, "render_config", {"env": "dev", "node": f"worker_{number}"})
+    view.start(range(50), now=1.0)
+    view.hear("dev/worker_49: waiting for something")
+    lines = drawn(view, 2.0, rows=10)
+    assert len(lines) == 10
+    assert lines[1].startswith("dev/worker_49")  # who waits is never hidden
+    assert lines[-1] == "and 42 more"
+
+
+def test_before_anything_is_known() -> None:
+    assert "looking what is to do" in drawn(View(began=0.0), 1.0)[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.9, "0 s"), (59.9, "59 s"), (60, "1:00"), (3725, "62:05")]
+)
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
