@@ -37,6 +37,7 @@ class Settings:
     :ivar path: the part of a config to explain, e.g. ``machine.network``; "" for all of it.
     :ivar against: what ``diff`` compares Git with: ``live`` or ``applied``.
     :ivar promotes: the two environments that ``promote`` compares, instead of ``env``.
+    :ivar artifact: the file that ``deploy`` takes the configs from; None to render them.
     """
 
     env: str | None
@@ -51,6 +52,7 @@ class Settings:
     path: str = ""
     against: str = "live"
     promotes: tuple[str, str] | None = None
+    artifact: str | None = None
 
     @property
     def defaults_digest(self) -> str:
@@ -85,6 +87,7 @@ def read(overrides: Mapping[str, Any]) -> Settings:
         path=values.get("path", ""),
         against=values.get("against", "live"),
         promotes=_promotes(values),
+        artifact=values.get("artifact"),
     )
 
 
