@@ -130,4 +130,7 @@ def _write(environment: Environment, left_out: Sequence[Path]) -> Path:
         "left_out": [str(path) for path in left_out],
     }
     members[artifact.MANIFEST] = artifact.as_json(content).encode()
-    return artifact.write(environment, DIRECTORY, commit, members)
+    directory = DIRECTORY / environment.name
+    for old in directory.glob("*.tar.gz"):
+        old.unlink()
+    return artifact.write(environment, directory, commit, members)

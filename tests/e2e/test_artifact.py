@@ -200,6 +200,12 @@ def test_deploys_what_was_reviewed(released: Project, network: str) -> None:
     lab.remove("rendered_configs/lab/worker-worker_1.yaml")
     lab.ok(*_DEPLOY)
 
+    # A job of a pipeline starts without markers; the nodes themselves say what is done.
+    sent = lab.read(".simulator/lab/log").count("ApplyConfiguration")
+    lab.remove("rendered_configs")
+    lab.ok(*_DEPLOY)
+    assert lab.read(".simulator/lab/log").count("ApplyConfiguration") == sent
+
     # A run without the artifact renders what is in Git.
     run = lab.ok("-j4", "--config", "env=lab")
     assert "render_config:lab/worker_1" in run.jobs
@@ -305,7 +311,7 @@ def test_check_needs_no_key(committed: Project) -> None:
     )
     assert not (fork.root / "secrets").exists() or not list((fork.root / "secrets").iterdir())
     assert [path.name for path in (fork.root / "rendered_configs").iterdir()] == [".check"]
-    [path] = (fork.root / "rendered_configs/.check").iterdir()
+    [path] = (fork.root / "rendered_configs/.check/dev").iterdir()
     members = _members(path)
     assert "zone: north" in members["configs/worker-worker_2.yaml"].decode()
     for content in members.values():
