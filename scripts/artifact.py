@@ -63,10 +63,11 @@ def make(environment: Environment) -> None:
     refuse_leaks(members, _bundle_secrets(environment))
     to = recipients(environment)
     if to:
-        members[ENCRYPTED] = age.encrypt(archive.pack(configs, commit.time), to)
+        complete = {f"{name}.yaml": config for name, config in configs.items()}
+        members[ENCRYPTED] = age.encrypt(archive.pack(complete, commit.time), to)
     path = write(environment, environment.paths.root, commit, members)
-    complete = f"the complete configs are in it, encrypted for {len(to)}" if to else _NOT_COMPLETE
-    say(f"{environment.name}: {path}; {complete}")
+    told = f"the complete configs are in it, encrypted for {len(to)}" if to else _NOT_COMPLETE
+    say(f"{environment.name}: {path}; {told}")
 
 
 _NOT_COMPLETE = f"the complete configs are not in it ({RECIPIENTS} is not set)"
@@ -336,13 +337,14 @@ def _open(environment: Environment, artifact: Artifact) -> dict[str, bytes]:
             "anew.",
         )
     try:
-        configs = archive.unpack(age.decrypt(artifact.encrypted, _keys(environment)))
+        members = archive.unpack(age.decrypt(artifact.encrypted, _keys(environment)))
     except (ArtifactError, SecretsError) as error:
         raise ArtifactError(
             f"{artifact.path}: its {ENCRYPTED} cannot be opened: {error.message}",
             hint="Set SOPS_AGE_KEY_FILE to a file with the age key of one of its recipients "
             f"({RECIPIENTS} in {environment.env_file}); the file may hold several keys.",
         ) from None
+    configs = {name.removesuffix(".yaml"): config for name, config in members.items()}
     wanted = {name: node.sha256 for name, node in artifact.nodes.items()}
     if {name: sha256_of(config) for name, config in configs.items()} != wanted:
         raise ArtifactError(

@@ -26,7 +26,6 @@ from scripts import (
 from scripts.errors import LintError, TalosmakeError, ValidationError
 from scripts.lint import report
 from scripts.model import Environment, Node
-from scripts.progress import say
 
 # No environment has a name that starts with a dot.
 DIRECTORY = Path("rendered_configs/.check")
@@ -59,12 +58,12 @@ def _check(environment: Environment, strict: bool) -> None:
         print(report(environment, found))
         left_out = encrypted_layers(environment)
         if left_out:
-            say(
+            print(
                 f"{environment.name}: encrypted, so not read and left out of the check:\n"
                 + "\n".join(f"  {path}" for path in left_out)
             )
         path = _write(checked, left_out)
-    say(
+    print(
         f"{environment.name}: {len(checked.nodes)} configs pass 'talosctl validate' with a "
         f"throw-away bundle; redacted: {path}"
     )

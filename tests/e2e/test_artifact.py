@@ -134,7 +134,7 @@ def test_same_commit_same_bytes_and_nothing_secret(committed: Project) -> None:
     key = Path(committed.env["SOPS_AGE_KEY_FILE"]).read_bytes()
     configs = archive.unpack(age.decrypt(complete.pop("configs.tar.age"), [key]))
     for name, content in configs.items():
-        assert content == (two.root / f"rendered_configs/dev/{name}.yaml").read_bytes()
+        assert content == (two.root / f"rendered_configs/dev/{name}").read_bytes()
     assert {name for name in complete if complete[name] != members[name]} == {
         "manifest.json",
         "manifest.hmac-sha256",
@@ -225,7 +225,7 @@ def _forged(members: Mapping[str, bytes]) -> dict[str, bytes]:
 def _other_configs(lab: Project) -> Callable[[Mapping[str, bytes]], dict[str, bytes]]:
     def change(members: Mapping[str, bytes]) -> dict[str, bytes]:
         names = json.loads(members["manifest.json"])["configs"]
-        configs = dict.fromkeys(names, b"machine: {}\n")
+        configs = {f"{name}.yaml": b"machine: {}\n" for name in names}
         forged = age.encrypt(archive.pack(configs, 0), [_recipient(lab)])
         return {**members, "configs.tar.age": forged}
 
