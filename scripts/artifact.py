@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -309,6 +310,7 @@ def write_config(environment: Environment, node: Node) -> None:
 
 
 _opened: dict[str, dict[str, bytes]] = {}
+_opening = threading.Lock()
 
 
 def opened(environment: Environment, artifact: Artifact) -> dict[str, bytes]:
@@ -317,9 +319,10 @@ def opened(environment: Environment, artifact: Artifact) -> dict[str, bytes]:
     :raises ArtifactError: when it is not genuine, or holds no complete configs.
     :raises SecretsError: when no age key fits.
     """
-    if artifact.sha256 not in _opened:
-        _opened[artifact.sha256] = _open(environment, artifact)
-    return _opened[artifact.sha256]
+    with _opening:
+        if artifact.sha256 not in _opened:
+            _opened[artifact.sha256] = _open(environment, artifact)
+        return _opened[artifact.sha256]
 
 
 def _open(environment: Environment, artifact: Artifact) -> dict[str, bytes]:

@@ -124,9 +124,11 @@ def identities(environment: Environment) -> list[bytes]:
     :raises SecretsError: when one that is named cannot be read.
     """
     found = [os.environ[name].encode() for name in ("SOPS_AGE_KEY",) if os.environ.get(name)]
-    candidates = [_default_key_file(), key_file(environment)]
-    paths = [path for path in candidates if path is not None and path.exists()]
-    if named := os.environ.get("SOPS_AGE_KEY_FILE"):
+    named, own = os.environ.get("SOPS_AGE_KEY_FILE"), key_file(environment)
+    candidates = [_default_key_file(), *([own] if own else [])]
+    paths = [path for path in candidates if path.exists()]
+    # Nodes on this machine alone need no other key than their own.
+    if named and (Path(named).exists() or not own):
         paths.append(Path(named))
     try:
         return found + [path.read_bytes() for path in paths]

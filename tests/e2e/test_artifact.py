@@ -208,7 +208,8 @@ def test_deploys_what_was_reviewed(released: Project, network: str) -> None:
 
     # A run without the artifact renders what is in Git.
     run = lab.ok("-j4", "--config", "env=lab")
-    assert "render_config:lab/worker_1" in run.jobs
+    # worker_2's patches are the same in both commits; its file is rendered again all the same.
+    assert {"render_config:lab/worker_1", "render_config:lab/worker_2"} <= run.jobs
     assert "zone: south" in _running(lab, network)
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import artifact, inventory, rollout
-from scripts.artifact_model import Artifact
-from scripts.errors import ArtifactError, InventoryError, NodeError
+from scripts import age, artifact, inventory, rollout, secrets
+from scripts.artifact_model import Artifact, PackedNode
+from scripts.errors import ArtifactError, InventoryError, NodeError, SecretsError
 from scripts.model import Environment, Node
 from scripts.talosctl import CallError, Failure
 from tests.project import Project
@@ -40,6 +40,40 @@ def test_what_is_no_recipient_is_not_shown(dev: Environment, given: str) -> None
     with pytest.raises(InventoryError, match="ARTIFACT_RECIPIENTS: one of its 1 is no") as caught:
         artifact.recipients(replace(dev, facts={"ARTIFACT_RECIPIENTS": given}))
     assert given == "age1" or given not in str(caught.value)
+
+
+def test_strict_refuses_lint_findings(dev: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = PackedNode("", [], "")
+    nodes = {node.config_name: said for node in dev.nodes}
+    found = replace(_ARTIFACT, findings=2, nodes=nodes)
+    monkeypatch.setattr(artifact, "read", lambda _: found)
+    assert artifact.attached(dev, "f", False).artifact == found
+    with pytest.raises(ArtifactError, match="f: was made with 2 lint findings, and strict is set"):
+        artifact.attached(dev, "f", True)
+
+
+def test_keys_of_all_places_where_sops_looks(
+    dev: Environment, here: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [age.new_key() for _ in range(3)]
+    monkeypatch.setenv("SOPS_AGE_KEY", keys[0].identity.decode())
+    here.write("named", keys[1].identity.decode())
+    monkeypatch.setenv("SOPS_AGE_KEY_FILE", "named")
+    here.write("config/sops/age/keys.txt", keys[2].identity.decode())
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(here.root / "config"))
+    for key in keys:
+        ciphertext = age.encrypt(b"text", [key.recipient])
+        assert age.decrypt(ciphertext, secrets.identities(dev)) == b"text"
+    with pytest.raises(SecretsError, match="age cannot decrypt: no identity matched"):
+        age.decrypt(ciphertext, [keys[0].identity])
+    with pytest.raises(SecretsError, match="age cannot decrypt: "):
+        age.decrypt(ciphertext[:-1], [keys[2].identity])
+    with pytest.raises(SecretsError, match="age cannot encrypt: ") as caught:
+        age.encrypt(b"", [keys[0].recipient[:-1] + "q"])
+    assert keys[0].recipient[:-1] not in str(caught.value)
+    monkeypatch.setenv("SOPS_AGE_KEY_FILE", "gone")
+    with pytest.raises(SecretsError, match="gone: cannot be read"):
+        secrets.identities(dev)
 
 
 def test_a_leak_makes_no_artifact() -> None:
