@@ -14,7 +14,7 @@ from typing import Any
 
 from scripts import age, archive, files, git, lint_step, marker, redacted, secrets
 from scripts.artifact_model import Artifact, PackedNode
-from scripts.errors import ArtifactError, InventoryError, SecretsError
+from scripts.errors import ArtifactError, InventoryError, SecretsError, ToolError
 from scripts.lint import report
 from scripts.model import CniInstall, Environment, Node
 from scripts.progress import say, warn
@@ -282,7 +282,8 @@ def tell(environment: Environment) -> None:
     say(f"{environment.name}: deploying {artifact.path}, made from {_commit(artifact)}")
     try:
         here = git.commit()
-    except ArtifactError:
+    except (ArtifactError, ToolError):
+        # Without Git there is nothing to compare with.
         return
     if here.sha != artifact.commit:
         warn(
