@@ -11,6 +11,8 @@ from snakemake.settings.enums import Quietness
 
 from scripts import (
     apply_script,
+    artifact,
+    artifact_check,
     cilium,
     code,
     deploy,
@@ -47,17 +49,24 @@ if Quietness.ALL in (workflow.output_settings.quiet or ()) and not workflow.dryr
 
 SETTINGS = jobs.parsed(settings.read, config)
 ENVIRONMENTS = {
-    name: jobs.parsed(settings.environment, SETTINGS, name)
+    name: jobs.parsed(
+        artifact.attached,
+        jobs.parsed(settings.environment, SETTINGS, name),
+        SETTINGS.artifact,
+        SETTINGS.strict,
+    )
     for name in jobs.parsed(settings.selected, SETTINGS)
 }
 workflow.global_resources.update(settings.limits(SETTINGS))
 
 for _environment in ENVIRONMENTS.values():
     jobs.parsed(lint_rules.switched_off, _environment)
+    jobs.parsed(artifact.recipients, _environment)
 
 if workflow.is_main_process:
     for _environment in ENVIRONMENTS.values():
         jobs.parsed(housekeeping.warn_of_leftovers, _environment)
+        jobs.parsed(artifact.tell, _environment)
 
 
 wildcard_constraints:
@@ -77,6 +86,7 @@ LOOKING = {
     "schemas",
     "doctor",
     "dag",
+    "artifact_check",
 }
 WORK = set()
 
@@ -194,8 +204,9 @@ def lint_files_of(wildcards):
 
 
 def lint_of(wildcards):
-    """With strict, nothing is applied before lint has found nothing."""
-    return ancient(environment_of(wildcards).paths.linted) if SETTINGS.strict else []
+    """With strict, nothing is applied before lint has found nothing; an artifact says so itself."""
+    looked_at = SETTINGS.strict and not SETTINGS.artifact
+    return ancient(environment_of(wildcards).paths.linted) if looked_at else []
 
 
 def markers_of(wildcards):
@@ -230,7 +241,8 @@ def rendered_files(environment):
 
 def validated_files(environment):
     markers = [environment.paths.validated(node) for node in environment.nodes]
-    return [*rendered_files(environment), *markers, environment.paths.linted]
+    linted = [] if environment.artifact else [environment.paths.linted]
+    return [*rendered_files(environment), *markers, *linted]
 
 
 def vm_files(environment):
@@ -273,8 +285,27 @@ def rendered(_):
     return each_environment(rendered_files)
 
 
+def from_git(target):
+    """For targets that look at patches and what is made of them."""
+    if SETTINGS.artifact:
+        jobs.give_up(artifact.only_for_deploy(target))
+
+
+def reviewed(_):
+    """What an artifact is made of."""
+    from_git("artifact")
+    return validated(_)
+
+
+def deployed(_):
+    if not SETTINGS.artifact:
+        jobs.give_up(artifact.not_deploying())
+    return up(_)
+
+
 def explained(_):
     """The rendered configs of the nodes that are to be explained."""
+    from_git("explain")
     return each_environment(
         lambda environment: map(
             environment.paths.config,
@@ -283,8 +314,14 @@ def explained(_):
     )
 
 
+def looked_at(_):
+    from_git("lint")
+    return validation_markers(_)
+
+
 def compared(_):
     """What must be there before configs can be compared with what nodes run."""
+    from_git("diff")
     files = validation_markers(_)
     if SETTINGS.against == "live":
         files += reachable(_)
@@ -297,6 +334,7 @@ def reported(_):
 
 def promoted(_):
     """The configs of the two environments that are compared."""
+    from_git("promote")
     if not SETTINGS.promotes:
         jobs.give_up(settings.nothing_to_promote())
     return each_environment(

@@ -27,7 +27,7 @@ rule lint_environment:
 # Says all of it at each call.
 rule lint:
     input:
-        validation_markers,
+        looked_at,
     log:
         f"logs/{SETTINGS.env}/lint.log",
     run:

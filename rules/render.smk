@@ -18,24 +18,52 @@ rule cilium_layer:
         jobs.run(log, cilium.write_layer, environment_of(wildcards))
 
 
-rule render_config:
-    input:
-        bundle=bundle_of,
-        env_files=env_files_of,
-        patches=patches_of,
-        cilium=cilium_of,
-    output:
-        "rendered_configs/{env}/{role}-{node}.yaml",
-    log:
-        "logs/{env}/{role}-{node}.render.log",
-    params:
-        code=code.digest("render"),
-        talosctl=tools.TALOSCTL.pinned,
-        defaults=SETTINGS.defaults_digest,
-    run:
-        jobs.run(
-            log, render.write_config, environment_of(wildcards), node_of(wildcards)
-        )
+# Deploying an artifact, the configs come from it. Their other parameters make a run without it
+# render again.
+if SETTINGS.artifact:
+
+    rule unpack_config:
+        input:
+            bundle=bundle_of,
+            artifact=SETTINGS.artifact,
+        output:
+            "rendered_configs/{env}/{role}-{node}.yaml",
+        log:
+            "logs/{env}/{role}-{node}.unpack.log",
+        params:
+            code=code.digest("artifact"),
+            sha256=lambda wildcards: environment_of(wildcards).artifact.sha256,
+        run:
+            jobs.run(
+                log,
+                artifact.write_config,
+                environment_of(wildcards),
+                node_of(wildcards),
+            )
+
+else:
+
+    rule render_config:
+        input:
+            bundle=bundle_of,
+            env_files=env_files_of,
+            patches=patches_of,
+            cilium=cilium_of,
+        output:
+            "rendered_configs/{env}/{role}-{node}.yaml",
+        log:
+            "logs/{env}/{role}-{node}.render.log",
+        params:
+            code=code.digest("render"),
+            talosctl=tools.TALOSCTL.pinned,
+            defaults=SETTINGS.defaults_digest,
+        run:
+            jobs.run(
+                log,
+                render.write_config,
+                environment_of(wildcards),
+                node_of(wildcards),
+            )
 
 
 rule client_certificate:

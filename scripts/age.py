@@ -1,13 +1,14 @@
-"""The one module that calls age-keygen."""
+"""The one module that calls age and age-keygen."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scripts.errors import SecretsError, ToolError
-from scripts.process import run
-from scripts.tools import AGE_KEYGEN, require
+from scripts.process import piped, run
+from scripts.tools import AGE, AGE_KEYGEN, require
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,41 @@ def recipient_of(identity: bytes) -> str:
         return _keygen(identity, "-y").decode().split()[0]
     except (ToolError, IndexError):
         raise SecretsError("the key file holds no age identity") from None
+
+
+def encrypt(plaintext: bytes, recipients: Sequence[str]) -> bytes:
+    """Encrypt for all of the recipients; different bytes each time.
+
+    :raises SecretsError: when age knows one of them not for a recipient.
+    """
+    require(AGE)
+    to = [argument for recipient in recipients for argument in ("--recipient", recipient)]
+    result = run(["age", "--encrypt", *to], stdin=plaintext, timeout=60)
+    if not result.ok:
+        raise SecretsError(f"age cannot encrypt: {_message(result.stderr)}")
+    return result.stdout
+
+
+def decrypt(ciphertext: bytes, identities: Sequence[bytes]) -> bytes:
+    """Decrypt with the first of the identities that fits.
+
+    :param identities: texts of key files; they go through pipes.
+    :raises SecretsError: when none fits, or the ciphertext is damaged.
+    """
+    require(AGE)
+    with piped(*identities) as (names, descriptors):
+        keys = [argument for name in names for argument in ("--identity", name)]
+        command = ["age", "--decrypt", *keys]
+        result = run(command, stdin=ciphertext, timeout=60, pass_fds=descriptors)
+    if not result.ok:
+        raise SecretsError(f"age cannot decrypt: {_message(result.stderr)}")
+    return result.stdout
+
+
+def _message(stderr: str) -> str:
+    """The first line of what age says, without what it quotes, which may be a key."""
+    first = (stderr.strip().splitlines() or ["no message"])[0]
+    return re.sub(r'"[^"]*"', '"…"', first.removeprefix("age: error: "))
 
 
 def _keygen(stdin: bytes, *arguments: str) -> bytes:

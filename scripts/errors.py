@@ -57,5 +57,9 @@ class MachineError(TalosmakeError):
     """Libvirt cannot be asked, or a virtual machine and what it needs cannot be as Git says."""
 
 
+class ArtifactError(TalosmakeError):
+    """An artifact is damaged, was changed, is another environment's, or cannot be made."""
+
+
 class BusyError(TalosmakeError):
     """Another run is at work on the same environment."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.errors import ToolError
+from scripts.errors import ArtifactError, ToolError
 from scripts.process import run
 
 
@@ -28,6 +29,44 @@ def hook(name: str) -> bool:
     """Whether Git runs a hook of that name."""
     directory = _ask("rev-parse", "--git-path", "hooks")
     return directory is not None and (Path(directory.strip()) / name).is_file()
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The commit that is checked out.
+
+    :ivar sha: in hex.
+    :ivar time: when it was committed, in seconds since 1970.
+    :ivar version: what ``git describe`` says: a tag, or the start of the commit's hash.
+    :ivar dirty: whether there are files that are changed, or not in Git and not ignored.
+    """
+
+    sha: str
+    time: int
+    version: str
+    dirty: bool
+
+
+def commit() -> Commit:
+    """The commit of the working directory.
+
+    :raises ArtifactError: when it is in no repository, or nothing was committed.
+    """
+    sha, time = _git("show", "--no-patch", "--format=%H %ct", "HEAD").split()[-2:]
+    version = _git("describe", "--tags", "--always", "--abbrev=12").strip()
+    dirty = bool(_git("status", "--porcelain").strip())
+    return Commit(sha, int(time), version + "-dirty" * dirty, dirty)
+
+
+def _git(*arguments: str) -> str:
+    result = run(["git", *arguments], timeout=60)
+    if not result.ok:
+        said = (result.stderr.strip().splitlines() or ["no message"])[0]
+        raise ArtifactError(
+            f"Git does not say which commit this is: {said}",
+            hint="An artifact belongs to a commit: run this in the repository, after a commit.",
+        )
+    return result.stdout.decode(errors="replace")
 
 
 def committed(path: Path) -> str | None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+from scripts.artifact_model import Artifact
 from scripts.vm_model import Vms
 
 
@@ -192,6 +193,9 @@ class Environment:
     :ivar facts: what ``${NAME}`` may name in files that are not one node's.
     :ivar vms: the virtual machines that its nodes are; None where they are bare metal.
     :ivar schematic: the file that ``TALOS_SCHEMATIC`` names; None where it names none.
+    :ivar artifact: where the machine configs come from, instead of being rendered.
+    :ivar stand_in: a throw-away bundle in memory, to check without the real one; b"" for none.
+    :ivar output: where the directory with what is made for it stands.
     """
 
     name: str
@@ -205,6 +209,9 @@ class Environment:
     facts: Mapping[str, str] = field(default_factory=dict, compare=False)
     vms: Vms | None = None
     schematic: Path | None = None
+    artifact: Artifact | None = field(default=None, compare=False, repr=False)
+    stand_in: bytes = field(default=b"", compare=False, repr=False)
+    output: Path = Path("rendered_configs")
 
     @property
     def env_file(self) -> Path:
@@ -236,7 +243,7 @@ class Environment:
 
     @property
     def paths(self) -> Paths:
-        return Paths(Path("rendered_configs") / self.name)
+        return Paths(self.output / self.name)
 
 
 @dataclass(frozen=True)

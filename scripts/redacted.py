@@ -175,6 +175,15 @@ def text(config: Config) -> str:
 def write_applied(environment: Environment, node: Node, config: bytes) -> None:
     """Keep what may be shown of a config that was applied, to compare with."""
     path = environment.paths.applied_config(node)
-    shown = redacted(parsed(config), secrets_of(environment, node).hides)
     files.private_directory(path.parent)
-    files.write_atomically(path, text(shown))
+    files.write_atomically(path, shown_text(environment, node, config))
+
+
+def shown_text(environment: Environment, node: Node, config: bytes) -> str:
+    """What may be shown of a node's rendered config, as YAML.
+
+    What came with an artifact is taken from there: other patches may be encrypted in Git by now.
+    """
+    if environment.artifact:
+        return environment.artifact.nodes[node.config_name].redacted
+    return text(redacted(parsed(config), secrets_of(environment, node).hides))

@@ -19,6 +19,8 @@ from scripts.talosctl import CallError
 WITHOUT_ETCD = ("", "Initialized", "Preparing", "Waiting", "Pre", "Starting", "Skipped")
 _turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
 _stopped: dict[str, str] = {}
+_asking = threading.Lock()
+_runs_etcd: dict[str, bool] = {}
 
 
 @contextlib.contextmanager
@@ -29,7 +31,7 @@ def turn(environment: Environment, node: Node) -> Iterator[None]:
 
     :raises NodeError: when one before failed; and the failure of this one, with how to go on.
     """
-    if node.role is not Role.CONTROLPLANE or not environment.paths.bootstrapped.exists():
+    if node.role is not Role.CONTROLPLANE or not _is_bootstrapped(environment):
         yield
         return
     with _turns[environment.name]:
@@ -45,6 +47,27 @@ def turn(environment: Environment, node: Node) -> Iterator[None]:
             _stopped[environment.name] = node.name
             hint = "\n".join(filter(None, (error.hint, _go_on(environment))))
             raise NodeError(error.message, hint=hint) from None
+
+
+def _is_bootstrapped(environment: Environment) -> bool:
+    """Whether the cluster is bootstrapped: by the marker, or by what runs.
+
+    A job that deploys an artifact has a new checkout without markers, so it asks, once.
+    """
+    if environment.paths.bootstrapped.exists() or environment.artifact is None:
+        return environment.paths.bootstrapped.exists()
+    with _asking:
+        if environment.name not in _runs_etcd:
+            planes = environment.control_planes
+            _runs_etcd[environment.name] = any(_etcd_runs(environment, node) for node in planes)
+    return _runs_etcd[environment.name]
+
+
+def _etcd_runs(environment: Environment, node: Node) -> bool:
+    try:
+        return secure_api(environment, node).etcd_state() == "Running"
+    except CallError:
+        return False
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ makes a bundle but :func:`create` and :func:`create_throwaway`, and neither writ
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import threading
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ def bundle_of(environment: Environment) -> bytes:
 
     :raises SecretsError: when it is missing, not encrypted, not to be decrypted, or no bundle.
     """
+    if environment.stand_in:
+        return environment.stand_in
     if not environment.bundle.exists():
         raise missing_bundle(environment)
     bundle = plaintext_of(environment.bundle, key_file(environment))
@@ -110,6 +113,32 @@ def fingerprint(environment: Environment) -> str:
     """A short digest that tells bundles apart and reveals nothing: of the public Talos API CA."""
     crt = yaml.safe_load(bundle_of(environment))["certs"]["os"]["crt"]
     return hashlib.sha256(crt.encode()).hexdigest()[:16]
+
+
+def seal(environment: Environment, content: bytes) -> str:
+    """A digest of the content that only those can make, or check, who have the bundle."""
+    bundle = yaml.safe_load(bundle_of(environment))
+    parts = ("talosmake artifact", bundle["cluster"]["secret"], bundle["certs"]["os"]["key"])
+    key = hashlib.sha256("\n".join(parts).encode()).digest()
+    return hmac.new(key, content, hashlib.sha256).hexdigest()
+
+
+def identities(environment: Environment) -> list[bytes]:
+    """The age keys of all places where sops looks for them.
+
+    :raises SecretsError: when one that is named cannot be read.
+    """
+    found = [os.environ[name].encode() for name in ("SOPS_AGE_KEY",) if os.environ.get(name)]
+    named, own = os.environ.get("SOPS_AGE_KEY_FILE"), key_file(environment)
+    candidates = [_default_key_file(), *([own] if own else [])]
+    paths = [path for path in candidates if path.exists()]
+    # Nodes on this machine alone need no other key than their own.
+    if named and (Path(named).exists() or not own):
+        paths.append(Path(named))
+    try:
+        return found + [path.read_bytes() for path in paths]
+    except OSError as error:
+        raise SecretsError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
 @cache
@@ -243,6 +272,10 @@ def _configured_key_file() -> Path:
     """Where sops looks for age keys (sops docs: Encrypting using age)."""
     if named := os.environ.get("SOPS_AGE_KEY_FILE"):
         return Path(named)
+    return _default_key_file()
+
+
+def _default_key_file() -> Path:
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(config) / "sops" / "age" / "keys.txt"
 

@@ -38,6 +38,7 @@ class Settings:
     :ivar against: what ``diff`` compares Git with: ``live`` or ``applied``.
     :ivar promotes: the two environments that ``promote`` compares, instead of ``env``.
     :ivar live: whether ``report`` asks the nodes.
+    :ivar artifact: the file that ``deploy`` takes the configs from; None to render them.
     """
 
     env: str | None
@@ -53,6 +54,7 @@ class Settings:
     against: str = "live"
     promotes: tuple[str, str] | None = None
     live: bool = False
+    artifact: str | None = None
 
     @property
     def defaults_digest(self) -> str:
@@ -88,6 +90,7 @@ def read(overrides: Mapping[str, Any]) -> Settings:
         against=values.get("against", "live"),
         promotes=_promotes(values),
         live=values.get("live") in ("true", True),
+        artifact=values.get("artifact"),
     )
 
 

@@ -7,7 +7,7 @@ import hashlib
 from scripts import lint_step, marker, talosctl
 from scripts.errors import ValidationError
 from scripts.model import Environment, Node
-from scripts.redact import redact
+from scripts.redact import redact, without_quotes
 from scripts.render import known_secrets
 
 
@@ -17,16 +17,20 @@ def validate_config(environment: Environment, node: Node) -> None:
     :raises ValidationError: with talosctl's message, the node, and the patch files behind it.
     """
     config = environment.paths.config(node).read_bytes()
+    _check_reviewed(environment, node, config)
     try:
         warnings = talosctl.validate(config)
     except ValidationError as error:
         raise _explained(environment, node, error) from None
+    artifact = environment.artifact
     digest = hashlib.sha256(config).hexdigest()
     marker.write(
         environment.paths.validated(node),
         step="validated",
         sha256=digest,
-        lint=lint_step.of_node(environment, node, config, warnings),
+        lint=artifact.nodes[node.config_name].lint
+        if artifact
+        else lint_step.of_node(environment, node, config, warnings),
     )
 
 
@@ -46,10 +50,29 @@ def validated_config(environment: Environment, node: Node) -> bytes:
             hint=f"Change the patches, not the rendered file. Render it anew: remove {path} and "
             "run the same command again.",
         )
+    _check_reviewed(environment, node, config)
     return config
 
 
+def _check_reviewed(environment: Environment, node: Node, config: bytes) -> None:
+    """Refuse a config that is not the one in the artifact that is deployed, if one is."""
+    artifact, path = environment.artifact, environment.paths.config(node)
+    if artifact and artifact.nodes[node.config_name].sha256 != hashlib.sha256(config).hexdigest():
+        raise ValidationError(
+            f"{path}: is not the config in {artifact.path}; not applied",
+            hint=f"It was changed after it was unpacked. Remove {path} and run the same command "
+            "again.",
+        )
+
+
 def _explained(environment: Environment, node: Node, error: ValidationError) -> ValidationError:
+    if environment.artifact:
+        # What was secret when it was made is not known here, so nothing is quoted.
+        return ValidationError(
+            f"{environment.name}/{node.name}: 'talosctl validate --mode metal' refuses the config "
+            f"in {environment.artifact.path}:\n{without_quotes(error.message)}",
+            hint="Make the artifact anew with the workflow and the talosctl that deploy it.",
+        )
     known = known_secrets(environment, node)
     patches = "\n".join(f"  {path}" for path in node.patches)
     return ValidationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -38,11 +39,23 @@ def _check(
         ("mypy",),
         ("snakefmt", "--check", "Snakefile", "rules"),
         ("snakemake", "--lint", "--config", "env=demo"),
+        # Needs shellcheck on PATH for the steps' own scripts, which the next test insists on.
+        ("actionlint",),
+        ("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "examples/gitlab-ci.yml"),
     ],
     ids=" ".join,
 )
 def test_linter_is_clean(command: tuple[str, ...]) -> None:
     _check([BIN / command[0], *command[1:]])
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    workflows = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
+    lines = [line.strip() for path in workflows for line in path.read_text().splitlines()]
+    uses = [line for line in lines if re.match(r"(- )?uses:", line)]
+    assert len(uses) >= len(workflows) >= 4
+    pinned = re.compile(r"(- )?uses: [\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert not [line for line in uses if not pinned.fullmatch(line)]
 
 
 def test_shell_scripts_are_clean() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import subprocess
 import threading
@@ -98,6 +99,7 @@ def test_whole_run_leaks_nothing(lab: Project, network: str) -> None:
         assert "machine.registries.config[registry.example.org].auth.password" in explained
         shown += explained
         shown += _differences(lab)
+        shown += _deployed_artifact(lab)
         script = lab.run("bash", "-x", "rendered_configs/lab/apply.sh", "--bootstrap")
         assert script.code == 0, script.output
         # What fails must not leak, either.
@@ -146,6 +148,25 @@ def _differences(lab: Project) -> str:
     lab.write(path, old)
     lab.ok(*UP)
     return shown + run.output
+
+
+def _deployed_artifact(lab: Project) -> str:
+    """What is shown while an artifact with complete configs is made, checked and deployed."""
+    key = (lab.root / "secrets/lab.agekey").read_text()
+    recipient = key.partition("public key: ")[2].split()[0]
+    cluster_env = "patches/envs/lab/cluster.env"
+    lab.write(cluster_env, lab.read(cluster_env) + f"ARTIFACT_RECIPIENTS={recipient}\n")
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    commit = (*who, "commit", "-q", "-m", "one", "patches")
+    for arguments in (("init", "-q"), ("add", "patches"), commit):
+        assert lab.run("git", *arguments).code == 0
+    shown = lab.ok("artifact_check", *UP).output + lab.ok("artifact", *UP).output
+    [path] = (lab.root / "rendered_configs/lab").glob("*.tar.gz")
+    packed = gzip.decompress(path.read_bytes())
+    assert b"configs.tar.age" in packed
+    for secret in _known_bundle(lab):
+        assert secret.encode() not in packed
+    return shown + lab.ok("deploy", *UP, f"artifact={path}", "--verbose").output
 
 
 def _may_hold_secrets(path: Path) -> bool:

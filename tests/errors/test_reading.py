@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import cilium, render, secrets, settings, talosctl
+from scripts import artifact, cilium, render, secrets, settings, talosctl
 from scripts.errors import TalosmakeError
 from tests.project import Project
 
@@ -55,6 +55,7 @@ def read_all(arguments: list[str]) -> None:
     overrides: dict[str, Any] = {key: yaml.safe_load(value) for key, value in pairs}
     read = settings.read(overrides)
     for environment in [settings.environment(read, name) for name in settings.selected(read)]:
+        artifact.recipients(environment)
         if environment.cilium:
             cilium.files_of(environment)
             cilium.write_layer(environment)

@@ -80,7 +80,9 @@ def test_fits(found: str, pinned: str, exact: bool, expected: bool) -> None:
     assert setup.fits(found, pinned, exact=exact) is expected
 
 
-@pytest.mark.parametrize("tool", [setup.AGE, setup.SOPS, setup.TALOSCTL, setup.HELM], ids=str)
+@pytest.mark.parametrize(
+    "tool", [setup.AGE, setup.SOPS, setup.TALOSCTL, setup.HELM, setup.ACTIONLINT], ids=str
+)
 def test_go_mod_pins_each_tool(tool: object) -> None:
     directory, module = getattr(tool, "directory", ""), getattr(tool, "module", "")
     go_mod = (ROOT / "tools" / directory / "go.mod").read_text()

@@ -119,6 +119,10 @@ HELM = Tool(
     exact=True,
     version_variable="helm.sh/helm/v4/internal/version.version",
 )
+# For the tests only: it reads the pipelines in .github/workflows.
+ACTIONLINT = Tool(
+    "actionlint", ("actionlint",), 1, "github.com/rhysd/actionlint", ("-version",), exact=True
+)
 SIMULATOR = Tool("simulator", ("talos-simulator",), 2)
 # What runs in the lab's real Talos nodes, and not here.
 MACHINED = Tool("talos-node/machined", ("machined",), 3, "github.com/siderolabs/talos")
@@ -205,7 +209,8 @@ def wanted_tools(wanted: Iterable[str], *, simulated: bool, helm: bool) -> list[
     :param helm: whether an environment needs it.
     """
     tools = [AGE, SOPS, TALOSCTL] + ([SIMULATOR] if simulated else [])
-    return tools + ([HELM] if helm or "test" in wanted else [])
+    tests = "test" in wanted
+    return tools + ([HELM] if helm or tests else []) + ([ACTIONLINT] if tests else [])
 
 
 def uses_helm(texts: Iterable[str]) -> bool:

@@ -1,0 +1,64 @@
+"""Archives that are the same bytes for the same content (pure)."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zlib
+from collections.abc import Mapping
+
+from scripts.errors import ArtifactError
+
+_FILE = 0o644
+_EXECUTABLE = 0o755
+
+
+def pack(members: Mapping[str, bytes], time: int) -> bytes:
+    """A tar archive: members by name, owner and mode fixed, all of one time.
+
+    :param time: seconds since 1970, e.g. a commit's.
+    """
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in sorted(members):
+            member = tarfile.TarInfo(name)
+            member.size = len(members[name])
+            member.mtime = time
+            member.mode = _EXECUTABLE if name.endswith(".sh") else _FILE
+            tar.addfile(member, io.BytesIO(members[name]))
+    return archive.getvalue()
+
+
+def unpack(archive: bytes) -> dict[str, bytes]:
+    """The members of a tar archive by name.
+
+    :raises ArtifactError: when it is damaged, or holds anything but files, or a name twice.
+    """
+    members: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isfile() else None
+                if content is None or member.name in members:
+                    raise ArtifactError(f"{member.name}: is no file, or is there twice")
+                members[member.name] = content.read()
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        raise ArtifactError(f"is no tar archive, or a damaged one: {error}") from None
+    return members
+
+
+def compress(archive: bytes, time: int) -> bytes:
+    """The archive as gzip leaves it, with a fixed time and no name."""
+    return gzip.compress(archive, mtime=time)
+
+
+def decompress(compressed: bytes) -> bytes:
+    """The archive again.
+
+    :raises ArtifactError: when it is damaged, or cut short.
+    """
+    try:
+        return gzip.decompress(compressed)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ArtifactError(f"is no gzip file, or a damaged one: {error}") from None

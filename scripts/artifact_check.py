@@ -1,0 +1,135 @@
+"""Checking an environment without its secrets: rendered and validated with a throw-away bundle.
+
+For a pull request's job, also from a fork: it needs no age key. The bundle is in memory; configs
+made with it are in a private temporary directory, which is removed at the end.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from scripts import (
+    apply_script,
+    artifact,
+    cilium,
+    files,
+    git,
+    lint_step,
+    render,
+    talosctl,
+    validate,
+)
+from scripts.errors import LintError, TalosmakeError, ValidationError
+from scripts.lint import report
+from scripts.model import Environment, Node
+
+# No environment has a name that starts with a dot.
+DIRECTORY = Path("rendered_configs/.check")
+_AT_ONCE = 4
+
+
+def check(environments: Sequence[Environment], strict: bool) -> None:
+    """The target ``artifact_check``: check each environment, and keep its redacted configs.
+
+    :param strict: lint findings are errors.
+    :raises TalosmakeError: with all that is wrong.
+    """
+    errors = []
+    for environment in environments:
+        try:
+            _check(environment, strict)
+        except TalosmakeError as error:
+            errors.append(error)
+    if errors:
+        *others, last = errors
+        raise type(last)("\n".join([*map(str, others), last.message]), hint=last.hint)
+
+
+def _check(environment: Environment, strict: bool) -> None:
+    with tempfile.TemporaryDirectory(prefix="talosmake-check-") as directory:
+        checked = stand_in(environment, Path(directory))
+        _render(checked)
+        apply_script.write_apply_script(checked)
+        found = lint_step.findings(checked)
+        print(report(environment, found))
+        left_out = encrypted_layers(environment)
+        if left_out:
+            print(
+                f"{environment.name}: encrypted, so not read and left out of the check:\n"
+                + "\n".join(f"  {path}" for path in left_out)
+            )
+        path = _write(checked, left_out)
+    print(
+        f"{environment.name}: {len(checked.nodes)} configs pass 'talosctl validate' with a "
+        f"throw-away bundle; redacted: {path}"
+    )
+    if found and strict:
+        raise LintError(
+            f"{environment.name}: lint finds {len(found)}, and strict is set", hint="See above."
+        )
+
+
+def stand_in(environment: Environment, directory: Path) -> Environment:
+    """The environment with a throw-away bundle and without encrypted patches.
+
+    :param directory: where what is made for it goes.
+    """
+    return replace(
+        environment,
+        nodes=tuple(
+            replace(node, patches=tuple(path for path in node.patches if not _encrypted(path)))
+            for node in environment.nodes
+        ),
+        stand_in=talosctl.gen_secrets(environment.cluster.talos_contract),
+        output=directory,
+    )
+
+
+def encrypted_layers(environment: Environment) -> list[Path]:
+    """The encrypted patches of all nodes, each once."""
+    paths = (path for node in environment.nodes for path in node.patches)
+    return sorted({path for path in paths if _encrypted(path)})
+
+
+def _encrypted(path: Path) -> bool:
+    return path.name.endswith(".sops.yaml")
+
+
+def _render(environment: Environment) -> None:
+    files.private_directory(environment.paths.state)
+    if environment.cilium is not None:
+        cilium.write_layer(environment)
+
+    def attempt(node: Node) -> TalosmakeError | None:
+        try:
+            render.write_config(environment, node)
+            validate.validate_config(environment, node)
+        except TalosmakeError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        errors = [error for error in pool.map(attempt, environment.nodes) if error]
+    if errors:
+        # Nodes share patches, and so mistakes.
+        said = list(dict.fromkeys(map(str, errors)))
+        raise ValidationError("\n".join(said))
+
+
+def _write(environment: Environment, left_out: Sequence[Path]) -> Path:
+    """Keep what a person reviews; its manifest names no configs, so that it cannot be deployed."""
+    commit = git.commit()
+    members = artifact.review(environment)
+    content = {
+        **artifact.facts(environment, commit),
+        "left_out": [str(path) for path in left_out],
+    }
+    members[artifact.MANIFEST] = artifact.as_json(content).encode()
+    directory = DIRECTORY / environment.name
+    for old in directory.glob("*.tar.gz"):
+        old.unlink()
+    return artifact.write(environment, directory, commit, members)

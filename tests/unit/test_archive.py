@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts import archive
+from scripts.errors import ArtifactError
+
+_NAMES = st.from_regex(r"[a-z0-9_-]{1,60}\.yaml", fullmatch=True)
+
+
+@given(st.dictionaries(_NAMES, st.binary(max_size=2000)), st.integers(0, 2**32 - 1))
+def test_there_and_back(members: dict[str, bytes], time: int) -> None:
+    packed = archive.pack(members, time)
+    assert archive.unpack(packed) == members
+    backwards = {name: members[name] for name in reversed(members)}
+    assert archive.pack(backwards, time) == packed
+    assert archive.decompress(archive.compress(packed, time)) == packed
+
+
+def test_says_nothing_of_who_and_when() -> None:
+    compressed = archive.compress(archive.pack({"b": b"", "a.sh": b""}, 5), 5)
+    with tarfile.open(fileobj=io.BytesIO(compressed)) as tar:
+        said = [(m.name, m.mode, m.mtime, m.uid, m.gid, m.uname, m.gname) for m in tar]
+    assert said == [("a.sh", 0o755, 5, 0, 0, "", ""), ("b", 0o644, 5, 0, 0, "", "")]
+
+
+def _tar(*members: tarfile.TarInfo) -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for member in members:
+            tar.addfile(member)
+    return content.getvalue()
+
+
+def test_refuses_what_it_would_not_write() -> None:
+    link = tarfile.TarInfo("a")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with pytest.raises(ArtifactError, match="a: is no file, or is there twice"):
+        archive.unpack(_tar(link))
+    with pytest.raises(ArtifactError, match="a: is no file, or is there twice"):
+        archive.unpack(_tar(tarfile.TarInfo("a"), tarfile.TarInfo("a")))
+    with pytest.raises(ArtifactError, match="is no tar archive"):
+        archive.unpack(b"x" * 2000)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 20, -1])
+def test_refuses_what_is_cut_short(cut: int) -> None:
+    whole = archive.compress(archive.pack({"a": b"some text"}, 0), 0)
+    with pytest.raises(ArtifactError):
+        archive.unpack(archive.decompress(whole[:cut]))

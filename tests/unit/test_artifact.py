@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scripts import age, artifact, inventory, rollout, secrets
+from scripts.artifact_model import Artifact, PackedNode
+from scripts.errors import ArtifactError, InventoryError, NodeError, SecretsError
+from scripts.model import Environment, Node
+from scripts.talosctl import CallError, Failure
+from tests.project import Project
+
+_RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+_ARTIFACT = Artifact(Path("f"), "", "dev", "talos-test", "", "", b"", "", 0, {}, None)
+
+
+@pytest.fixture
+def dev(small: Project) -> Environment:
+    small.node("dev", "control_planes", "cp_2", "10.9.0.12")
+    return inventory.load("dev")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", []),
+        (_RECIPIENT, [_RECIPIENT]),
+        (f" {_RECIPIENT}, {_RECIPIENT},", [_RECIPIENT, _RECIPIENT]),
+    ],
+)
+def test_recipients(dev: Environment, given: str, expected: list[str]) -> None:
+    facts = {"ARTIFACT_RECIPIENTS": given}
+    assert artifact.recipients(replace(dev, facts=facts)) == expected
+
+
+@pytest.mark.parametrize("given", [_RECIPIENT[:-1], "age1", "AGE-SECRET-KEY-1QQ", "ssh-ed25519 A"])
+def test_what_is_no_recipient_is_not_shown(dev: Environment, given: str) -> None:
+    with pytest.raises(InventoryError, match="ARTIFACT_RECIPIENTS: one of its 1 is no") as caught:
+        artifact.recipients(replace(dev, facts={"ARTIFACT_RECIPIENTS": given}))
+    assert given == "age1" or given not in str(caught.value)
+
+
+def test_strict_refuses_lint_findings(dev: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = PackedNode("", [], "")
+    nodes = {node.config_name: said for node in dev.nodes}
+    found = replace(_ARTIFACT, findings=2, nodes=nodes)
+    monkeypatch.setattr(artifact, "read", lambda _: found)
+    assert artifact.attached(dev, "f", False).artifact == found
+    with pytest.raises(ArtifactError, match="f: was made with 2 lint findings, and strict is set"):
+        artifact.attached(dev, "f", True)
+
+
+def test_keys_of_all_places_where_sops_looks(
+    dev: Environment, here: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [age.new_key() for _ in range(3)]
+    monkeypatch.setenv("SOPS_AGE_KEY", keys[0].identity.decode())
+    here.write("named", keys[1].identity.decode())
+    monkeypatch.setenv("SOPS_AGE_KEY_FILE", "named")
+    here.write("config/sops/age/keys.txt", keys[2].identity.decode())
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(here.root / "config"))
+    for key in keys:
+        ciphertext = age.encrypt(b"text", [key.recipient])
+        assert age.decrypt(ciphertext, secrets.identities(dev)) == b"text"
+    with pytest.raises(SecretsError, match="age cannot decrypt: no identity matched"):
+        age.decrypt(ciphertext, [keys[0].identity])
+    with pytest.raises(SecretsError, match="age cannot decrypt: "):
+        age.decrypt(ciphertext[:-1], [keys[2].identity])
+    with pytest.raises(SecretsError, match="age cannot encrypt: ") as caught:
+        age.encrypt(b"", [keys[0].recipient[:-1] + "q"])
+    assert keys[0].recipient[:-1] not in str(caught.value)
+    monkeypatch.setenv("SOPS_AGE_KEY_FILE", "gone")
+    with pytest.raises(SecretsError, match="gone: cannot be read"):
+        secrets.identities(dev)
+
+
+def test_a_leak_makes_no_artifact() -> None:
+    artifact.refuse_leaks({"a": b"x: 1\n"}, ["abcdef.0123"])
+    with pytest.raises(ArtifactError, match=r"lint\.txt: holds a value of the secrets bundle"):
+        artifact.refuse_leaks({"a": b"", "lint.txt": b"is abcdef.0123"}, ["abcdef.0123"])
+
+
+class _Api:
+    def __init__(self, state: str) -> None:
+        self._state = state
+
+    def etcd_state(self) -> str:
+        if self._state == "silent":
+            raise CallError(Failure.UNREACHABLE, "no answer")
+        return self._state
+
+
+@pytest.mark.parametrize(
+    ("states", "stops"), [(("silent", "Running"), True), (("silent", "Preparing"), False)]
+)
+def test_roll_out_without_markers_asks_the_nodes(
+    dev: Environment, states: tuple[str, str], stops: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One control plane at a time where etcd runs, also in a new checkout."""
+    by_name = dict(zip(("cp_1", "cp_2"), states, strict=True))
+
+    def api(_: Environment, node: Node) -> _Api:
+        return _Api(by_name[node.name])
+
+    monkeypatch.setattr(rollout, "secure_api", api)
+    monkeypatch.setattr(rollout, "_runs_etcd", {})
+    monkeypatch.setattr(rollout, "_stopped", {})
+    deployed = replace(dev, artifact=_ARTIFACT)
+    first, second = deployed.control_planes
+    with pytest.raises(NodeError, match="refused"), rollout.turn(deployed, first):
+        raise NodeError("refused")
+    if stops:
+        stopped = pytest.raises(NodeError, match="the roll-out stopped at cp_1")
+        with stopped, rollout.turn(deployed, second):
+            pass
+        return
+    with rollout.turn(deployed, second):
+        pass
