@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from scripts import etcd, marker
 from scripts.errors import NodeError
-from scripts.live import secure_api
+from scripts.live import connection_error, secure_api
 from scripts.model import Environment, Node, Role
 from scripts.progress import Wait
 from scripts.talosctl import CallError
@@ -52,10 +52,10 @@ def turn(environment: Environment, node: Node) -> Iterator[None]:
 def _is_bootstrapped(environment: Environment) -> bool:
     """Whether the cluster is bootstrapped: by the marker, or by what runs.
 
-    A job that deploys an artifact has a new checkout without markers, so it asks, once.
+    A new checkout has no markers, in a pipeline say, so the nodes are asked, once a run.
     """
-    if environment.paths.bootstrapped.exists() or environment.artifact is None:
-        return environment.paths.bootstrapped.exists()
+    if environment.paths.bootstrapped.exists():
+        return True
     with _asking:
         if environment.name not in _runs_etcd:
             planes = environment.control_planes
@@ -64,6 +64,8 @@ def _is_bootstrapped(environment: Environment) -> bool:
 
 
 def _etcd_runs(environment: Environment, node: Node) -> bool:
+    if connection_error(node.endpoint):  # at once, where talosctl would try for long
+        return False
     try:
         return secure_api(environment, node).etcd_state() == "Running"
     except CallError:

@@ -148,3 +148,20 @@ def test_modes(metal: Project, network: str) -> None:
         "metal", f"{network}.11", "get", "machineconfig", "v1alpha1", "-o", "yaml"
     )
     assert "A_NAME" in running.output
+
+
+def test_one_by_one_also_without_the_marker(lab: Project, network: str) -> None:
+    """As in a new checkout: that the cluster is bootstrapped, its nodes say."""
+    lab.ok(*UP)
+    lab.write(_CONTROL_PLANES, _SYSCTL)
+    for path in (lab.root / "rendered_configs/lab/state").glob("*"):
+        if path.name == "bootstrapped" or path.suffix == ".applied":
+            path.unlink()
+    reject = '[{"fault": "reject", "method": "ApplyConfiguration"}]'
+    nodes = ", ".join(f'"{network}.1{number}": {reject}' for number in (1, 2, 3))
+    _fault(lab, f"{{{nodes}}}")
+    shown = lab.snakemake("-k", *UP)
+    assert shown.code != 0
+    assert len(re.findall(r"cp_\d: not changed, because the roll-out stopped", shown.output)) == 2
+    _fault(lab, "{}")
+    assert "lab: etcd already runs on" in lab.ok(*UP).output
