@@ -528,7 +528,7 @@ def missing_vm_packages(there: Callable[[str], bool]) -> list[str]:
 
 def ensure_test_packages() -> None:
     """What the tests need beside Python packages."""
-    needed = {"shellcheck": "shellcheck", "git": "git", "chromium": "chromium"}
+    needed = {"shellcheck": "shellcheck", "git": "git", "fish": "fish", "chromium": "chromium"}
     missing = [package for program, package in needed.items() if which(program) is None]
     if missing:
         apt_install(missing, "for the tests")

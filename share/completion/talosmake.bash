@@ -1,0 +1,41 @@
+# Completion of talosmake's targets, environments and nodes after `snakemake`, in a project's directory.
+# Source this file in ~/.bashrc.
+
+_talosmake() {
+  local line=${COMP_LINE:0:COMP_POINT} word name env candidates=""
+  word=${line##* }
+  COMPREPLY=()
+  [[ -d patches/envs ]] || return 0
+  case $word in
+    env=* | from=* | to=*)
+      candidates=$(cd patches/envs && printf '%s\n' */ | tr -d /)
+      [[ $word == env=* ]] && candidates+=" all"
+      ;;
+    node=* | confirm=*)
+      env=$(sed -n 's/.*[[:space:]]env=\([A-Za-z0-9_-]*\).*/\1/p' <<<"$line")
+      [[ -n $env ]] || return 0
+      candidates=$(cd "patches/envs/$env" 2>/dev/null && printf '%s\n' control_planes/*/ workers/*/ | grep -v '\*' | cut -d / -f 2)
+      [[ $word == confirm=* ]] && candidates+=" $env"
+      ;;
+    against=*) candidates="live applied" ;;
+    goal=*) candidates="rendered validated applied bootstrapped" ;;
+    live=* | strict=*) candidates="true false" ;;
+    --logger=*) candidates="talosmake" ;;
+    -*) candidates="--config --dry-run --jobs --keep-going --quiet --logger --until --summary" ;;
+    *)
+      if [[ $line == *" --config "* ]]; then
+        candidates="env= node= path= confirm= against= goal= strict= live= from= to= artifact="
+      else
+        candidates="--config render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets simulator_stop lab_stop"
+      fi
+      ;;
+  esac
+  # After a `=`, where bash begins a new word.
+  name=$word
+  [[ $word == *=* ]] && name=${word#*=}
+  # shellcheck disable=SC2207 # names have no spaces
+  COMPREPLY=($(compgen -W "$candidates" -- "$name"))
+  # Nothing follows a key but its value.
+  if [[ ${COMPREPLY[*]} == *= ]]; then compopt -o nospace 2>/dev/null || true; fi
+}
+complete -o default -F _talosmake snakemake

@@ -1,0 +1,28 @@
+# Completion of talosmake's targets, environments and nodes after `snakemake`, in a project's directory.
+# Source this file, or put it into ~/.config/fish/completions/snakemake.fish
+
+function __talosmake_environments
+    for directory in patches/envs/*/
+        basename $directory
+    end
+end
+
+function __talosmake_words
+    set -l words (commandline -opc)
+    if contains -- --config $words
+        for name in (__talosmake_environments)
+            printf '%s\n' env=$name from=$name to=$name
+        end
+        set -l env (string match -r '^env=(.+)$' -- $words)[2]
+        if test -n "$env"
+            for directory in patches/envs/$env/{control_planes,workers}/*/
+                printf '%s\n' node=(basename $directory) confirm=(basename $directory)
+            end
+        end
+        printf '%s\n' env=all against=live against=applied live=true strict=true
+    else
+        printf '%s\n' render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets simulator_stop lab_stop --config
+    end
+end
+
+complete -c snakemake -n 'test -d patches/envs' -f -a '(__talosmake_words)'
