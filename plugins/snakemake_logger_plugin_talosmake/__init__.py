@@ -9,18 +9,19 @@ import sys
 import time
 from logging import ERROR, WARNING, LogRecord
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+if TYPE_CHECKING:
+    from rich.live import Live
+
+# What the view needs is imported when there is one to draw: Snakemake imports this at every start.
 if (_code := str(Path(__file__).resolve().parents[2])) not in sys.path:
     sys.path.insert(0, _code)
 
-from scripts import view
 
 # What Snakemake says before and between jobs, of no use to somebody who sees the view.
 _NOISE = ("Assuming unrestricted", "Building DAG", "Using shell", "Select jobs", "Execute ")
@@ -32,6 +33,12 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
 
     def __post_init__(self) -> None:
         """Begin to draw, where there is somebody to see it."""
+        from rich.console import Console
+        from rich.live import Live
+
+        from scripts import view
+
+        self._shown = view.shown
         settings = self.common_settings
         stream = sys.stdout if settings.stdout else sys.stderr
         self.console = Console(file=stream)
@@ -57,7 +64,7 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
         self.live.start()
 
     def _drawn(self) -> object:
-        return view.shown(self.view, time.monotonic(), min(self.console.height - 2, 20))
+        return self._shown(self.view, time.monotonic(), min(self.console.height - 2, 20))
 
     def emit(self, record: LogRecord) -> None:
         """Take in one message of Snakemake's or of a step."""
@@ -90,6 +97,8 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
             self.view.errors.append(record.getMessage())
 
     def _said(self, record: LogRecord) -> None:
+        from rich.text import Text
+
         text = record.getMessage()
         if _INTERRUPTED in text:
             self.view.interrupted = True
@@ -102,6 +111,8 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
 
     def close(self) -> None:
         """Leave a clean terminal, with what failed and how to go on."""
+        from rich.text import Text
+
         if self.live is not None:
             self.live.stop()
             self.live = None

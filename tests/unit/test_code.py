@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,25 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     forget()
     yield copy
     forget()
+
+
+def parsed_imports(source: bytes) -> set[str]:
+    """What a module imports from the package, as Python's own parser has it."""
+    names: set[str] = set()
+    for statement in ast.walk(ast.parse(source)):
+        if isinstance(statement, ast.ImportFrom) and statement.module:
+            package, _, name = statement.module.partition(".")
+            if package == "scripts":
+                names |= {name} if name else {alias.name for alias in statement.names}
+    return names
+
+
+@pytest.mark.parametrize(
+    "module", sorted(path.stem for path in (REPOSITORY / "scripts").glob("*.py"))
+)
+def test_imports_are_those_that_python_sees(module: str) -> None:
+    source = (REPOSITORY / f"scripts/{module}.py").read_bytes()
+    assert code._imports(module) == parsed_imports(source)
 
 
 def forget() -> None:
