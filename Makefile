@@ -21,9 +21,9 @@ test: ## set-up, then all tests (PYTEST_ARGS are passed on)
 	@$(SETUP) --with test
 	.venv/bin/pytest $(PYTEST_ARGS)
 
-test-lab: ## what takes longer with real nodes: three control planes, faults (a quarter of an hour)
+test-lab: ## what takes longer, above all with real nodes: three control planes, faults (20 minutes)
 	@$(SETUP) --with test
-	.venv/bin/pytest -n 0 -m long tests/lab $(PYTEST_ARGS)
+	.venv/bin/pytest -n 0 -m long $(PYTEST_ARGS)
 
 requirements: ## pin the packages that pyproject.toml names (UPGRADE=1: the newest ones)
 	@$(SETUP) --lock $(if $(UPGRADE),--upgrade)

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import forked
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
@@ -105,18 +107,8 @@ class Project:
 
     def snakemake(self, *arguments: str, timeout: float = 180) -> Run:
         """Run Snakemake in the project."""
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.root,
-            env=self.variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        return Run(done.returncode, done.stdout)
+        command = self.command(*arguments)
+        return Run(*forked.server().run(command, self.root, self.variables, timeout))
 
     def ok(self, *arguments: str, timeout: float = 180) -> Run:
         """Run Snakemake and insist on success."""

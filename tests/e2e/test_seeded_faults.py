@@ -22,12 +22,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from scripts import deploy, inventory
 from scripts.errors import TalosmakeError
 from tests.project import BIN, CLUSTER_ENV, Project
 
 UP = ("-j4", "--config", "env=lab")
 _SEEDS = 100
+_FEWER = 40
 _WHOLE_RUNS = 6
 _CALL, _NODE, _ETCD, _RETRIES = 2, 5, 5, 2
 # The most one step can take: each try a wait for the node and some calls, then a wait for what came
@@ -196,7 +199,9 @@ def _whole_run(template: Project, root: Path, net: int, seed: int) -> tuple[str,
     return ended, f"seed {seed}: {founded} etcd clusters" * (founded != 1)
 
 
+@pytest.mark.parametrize("count", [_FEWER, pytest.param(_SEEDS, marks=pytest.mark.long)])
 def test_each_seed_ends_well(
+    count: int,
     project: Project,
     tmp_path: Path,
     worker_id: str,
@@ -213,7 +218,7 @@ def test_each_seed_ends_well(
     in_process = partial(_one_seed, project.root, runs, net)
     # More than there are cores: most of the time is waiting for what a fault keeps back.
     with ProcessPoolExecutor(8, mp_context=context) as pool:
-        seeds = list(pool.map(in_process, range(_WHOLE_RUNS, _SEEDS)))
+        seeds = list(pool.map(in_process, range(_WHOLE_RUNS, count)))
     with ThreadPoolExecutor(3) as threads:
         whole = partial(_whole_run, project, runs, net)
         seeds += threads.map(whole, range(_WHOLE_RUNS))
@@ -224,5 +229,5 @@ def test_each_seed_ends_well(
         f"bootstrapped at once, {ends.count('stopped')} stopped with an error and finished later",
     )
     assert [wrong for _, wrong in seeds if wrong] == []
-    assert len(ends) == _SEEDS
+    assert len(ends) == count
     assert {"bootstrapped", "stopped"} == set(ends)

@@ -64,6 +64,7 @@ def test_from_nothing_to_bootstrapped(cluster: Project, network: str) -> None:
     assert "Nothing to be done" in cluster.ok("up", *ENV).output
 
 
+@pytest.mark.long
 def test_error_of_a_job_elsewhere(cluster: Project) -> None:
     cluster.patch("lab", "workers", "worker_1", "machine: {netwrok: {}}\n")
     run = cluster.snakemake("validate", *_options(cluster), *ENV, timeout=400)

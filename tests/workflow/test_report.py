@@ -110,6 +110,7 @@ def test_in_a_browser(reported: Project, option: str, back: str) -> None:
     }
 
 
+@pytest.mark.long
 @browser
 def test_hundred_nodes_on_a_narrow_screen(project: Project) -> None:
     project.environment("dev", cluster_env=CLUSTER_ENV)
