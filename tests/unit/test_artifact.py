@@ -105,6 +105,7 @@ def test_roll_out_without_markers_asks_the_nodes(
         return _Api(by_name[node.name])
 
     monkeypatch.setattr(rollout, "secure_api", api)
+    monkeypatch.setattr(rollout, "connection_error", lambda _: "")
     monkeypatch.setattr(rollout, "_runs_etcd", {})
     monkeypatch.setattr(rollout, "_stopped", {})
     deployed = replace(dev, artifact=_ARTIFACT)
