@@ -8,6 +8,8 @@ what is saved is a second of processor time each.
 from __future__ import annotations
 
 import array
+import atexit
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -29,7 +32,13 @@ class Server:
         theirs.close()
         self._socket = ours
         self._answers = ours.makefile("r")
-        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """End the process; it keeps nothing that would be lost."""
+        self._answers.close()
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
 
     def run(
         self, argv: list[str], cwd: Path, env: dict[str, str], timeout: float
@@ -39,37 +48,54 @@ class Server:
         :param timeout: in seconds; then it is killed.
         :raises subprocess.TimeoutExpired: when it was.
         """
-        with self._lock:
-            mine, its = os.pipe()
-            request = json.dumps({"argv": argv, "cwd": str(cwd), "env": env}) + "\n"
-            rights = array.array("i", [its])
-            self._socket.sendmsg(
-                [request.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
-            )
-            os.close(its)
-            pid = int(self._answers.readline())
-            timer = threading.Timer(timeout, os.kill, (pid, signal.SIGKILL))
-            timer.start()
-            with os.fdopen(mine, "rb") as output:
-                # Nodes that a run starts have their own output, so this ends with the run.
-                shown = output.read().decode(errors="replace")
-            code = int(self._answers.readline())
-            late = not timer.is_alive()
-            timer.cancel()
+        mine, its = os.pipe()
+        request = json.dumps({"argv": argv, "cwd": str(cwd), "env": env}) + "\n"
+        rights = array.array("i", [its])
+        self._socket.sendmsg([request.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        os.close(its)
+        pid = int(self._answers.readline())
+        timer = threading.Timer(timeout, os.kill, (pid, signal.SIGKILL))
+        timer.start()
+        with os.fdopen(mine, "rb") as output:
+            # Nodes that a run starts have their own output, so this ends with the run.
+            shown = output.read().decode(errors="replace")
+        code = int(self._answers.readline())
+        late = not timer.is_alive()
+        timer.cancel()
         if late and code == -signal.SIGKILL:
             raise subprocess.TimeoutExpired(argv, timeout, shown.encode())
         return code, shown
 
 
-_servers = threading.local()
+_free: list[Server] = []
 
 
-def server() -> Server:
-    """The one of this thread, so that threads run side by side."""
-    if not hasattr(_servers, "own"):
-        _servers.own = Server()
-    own: Server = _servers.own
-    return own
+@contextlib.contextmanager
+def server() -> Iterator[Server]:
+    """One that nobody else uses meanwhile, so that threads run side by side.
+
+    It is kept for the next who asks, whatever thread that is, until Python ends.
+    """
+    try:
+        taken = _free.pop()  # in one step, so it needs no lock
+    except IndexError:
+        taken = Server()
+    try:
+        yield taken
+    except subprocess.TimeoutExpired:
+        _free.append(taken)
+        raise
+    except BaseException:
+        taken.close()  # in the middle of an answer
+        raise
+    _free.append(taken)
+
+
+@atexit.register
+def close() -> None:
+    """End those that nobody uses."""
+    while _free:
+        _free.pop().close()
 
 
 def _serve(connection: socket.socket) -> None:

@@ -108,7 +108,8 @@ class Project:
     def snakemake(self, *arguments: str, timeout: float = 180) -> Run:
         """Run Snakemake in the project."""
         command = self.command(*arguments)
-        return Run(*forked.server().run(command, self.root, self.variables, timeout))
+        with forked.server() as server:
+            return Run(*server.run(command, self.root, self.variables, timeout))
 
     def ok(self, *arguments: str, timeout: float = 180) -> Run:
         """Run Snakemake and insist on success."""
