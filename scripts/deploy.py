@@ -72,12 +72,16 @@ def _apply(environment: Environment, node: Node, config: bytes) -> tuple[str, st
         try:
             return _apply_once(environment, node, config, live)
         except CallError as error:
-            if error.failure not in NO_ANSWER or not left:
+            # No client certificate is asked for in maintenance mode: the node has left it since.
+            leaving = live.state is State.MAINTENANCE and error.failure is Failure.NOT_AUTHORIZED
+            if not left or not (leaving or error.failure in NO_ANSWER):
                 raise judged(environment, node, error) from None
             say(
                 f"{environment.name}/{node.name}: no answer to apply-config, trying again "
                 f"({left} {'try' if left == 1 else 'tries'} left): {error.message.splitlines()[-1]}"
             )
+            if leaving:
+                _wait_until_out_of_maintenance(environment, node)
     raise AssertionError("the loop returns or raises")
 
 
@@ -172,6 +176,24 @@ def wait_until_reachable(environment: Environment, node: Node) -> Live:
             break
         attempt.because(live.detail)
     return live
+
+
+def _wait_until_out_of_maintenance(environment: Environment, node: Node) -> None:
+    """Wait until a node that took a config shows its secure API, whoever's it is.
+
+    It answers in maintenance mode for a moment after an apply, whose answer may have been lost.
+    """
+    wait = Wait(
+        f"{environment.name}/{node.name}",
+        "it to leave maintenance mode",
+        environment.settings.node_timeout,
+        hint="Look at the node's console; then run the same command again.",
+    )
+    for attempt in wait:
+        live = observe(environment, node)
+        if live.state not in (State.MAINTENANCE, State.UNREACHABLE):
+            return
+        attempt.because(live.detail or "it still answers in maintenance mode")
 
 
 def _wait_until_applied(environment: Environment, node: Node, config: bytes) -> None:

@@ -152,6 +152,9 @@ def judged(environment: Environment, node: Node, error: CallError) -> NodeError:
         "that config by an address that its certificate names; or it is another cluster's.",
         Failure.FINGERPRINT: f"NODE_CERT_FINGERPRINT in {node.env_file} must be what the node's "
         "console shows; if it is, another machine answers at this address.",
+        Failure.NOT_AUTHORIZED: f"The client certificate in {environment.paths.client_certificate} "
+        "is not for the role os:admin: remove it and run the same command again to have a new one "
+        "made.",
         Failure.REJECTED: "The node checked the config and refused it; mend the patches.",
     }
     return NodeError(f"{who}: {error.message}", hint=hints.get(error.failure, ""))

@@ -86,8 +86,9 @@ def _record(text: str) -> None:
 def stop_waiting_on_interrupt() -> None:
     """Let Ctrl-C end every wait at once; Snakemake otherwise waits for its jobs to time out.
 
-    The handler that was there still runs after ours. Only the main thread may set handlers; in
-    any other this does nothing.
+    The handler that was there still runs after ours, and a signal that is ignored, as in what a
+    shell runs in the background, stays ignored. Only the main thread may set handlers; in any other
+    this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -102,6 +103,8 @@ def cancelled() -> bool:
 
 def _chain(number: signal.Signals) -> None:
     previous = signal.getsignal(number)
+    if previous is signal.SIG_IGN:
+        return
 
     def handler(received: int, frame: FrameType | None) -> None:
         _cancelled.set()

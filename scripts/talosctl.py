@@ -36,6 +36,7 @@ class Failure(StrEnum):
     ALREADY_EXISTS = auto()
     FAILED_PRECONDITION = auto()
     NEEDS_REBOOT = auto()
+    NOT_AUTHORIZED = auto()
     REJECTED = auto()
     OTHER = auto()
 
@@ -54,7 +55,8 @@ _WORDS: tuple[tuple[Failure, tuple[str, ...]], ...] = (
     (Failure.ALREADY_EXISTS, ("AlreadyExists",)),
     (Failure.FAILED_PRECONDITION, ("FailedPrecondition",)),
     (Failure.NEEDS_REBOOT, ("can't be applied in immediate mode",)),
-    (Failure.REJECTED, ("InvalidArgument", "PermissionDenied", "Unimplemented")),
+    (Failure.NOT_AUTHORIZED, ("PermissionDenied",)),
+    (Failure.REJECTED, ("InvalidArgument", "Unimplemented")),
     (
         Failure.UNREACHABLE,
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.project import BIN, CLUSTER_ENV, Project
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _fleets = count(1)
 # What runs real Talos nodes goes to one worker, one after the other: two cores emulate them all.

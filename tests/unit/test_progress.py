@@ -115,6 +115,18 @@ def test_signal_ends_waits_and_still_does_what_it_did(number: signal.Signals) ->
     assert done.returncode == -number
 
 
+def test_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        progress.stop_waiting_on_interrupt()
+        signal.raise_signal(signal.SIGINT)
+        assert not progress.cancelled()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, terminate)
+
+
 def test_what_is_said_goes_into_the_log_of_its_thread_only(tmp_path: Path) -> None:
     def other() -> None:
         progress.say("from elsewhere")

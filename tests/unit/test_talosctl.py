@@ -61,6 +61,9 @@ MESSAGES = {
     "\t* v1alpha1.Config: 4 errors occurred:\n\t* cluster instructions are required\n": (
         Failure.REJECTED
     ),
+    "error applying new configuration: rpc error: code = PermissionDenied desc = not authorized": (
+        Failure.NOT_AUTHORIZED
+    ),
     "rpc error: code = FailedPrecondition desc = etcd is not running": Failure.FAILED_PRECONDITION,
     "failed to load config: yaml: line 1": Failure.OTHER,
     "": Failure.OTHER,

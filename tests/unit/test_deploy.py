@@ -1,0 +1,82 @@
+"""An apply whose answer got lost, step by step: what the node showed, and what is done then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from scripts import deploy, guard, inventory
+from scripts.errors import NodeError
+from scripts.live import Live, State
+from scripts.model import Environment
+from scripts.talosctl import CallError, Failure
+from tests.project import Project
+
+CONFIG = b"machine: {type: worker}\n"
+RUNNING = Live(State.RUNNING, config=CONFIG)
+MAINTENANCE = Live(State.MAINTENANCE)
+
+
+@dataclass
+class Machine:
+    """A node that shows one state after the other, and answers each apply with a failure."""
+
+    shows: Iterator[Live]
+    fails: Iterator[Failure]
+    address: str = "10.9.0.21"
+    applied: list[bytes] = field(default_factory=list)
+
+    def apply(self, config: bytes, _mode: str = "") -> str:
+        self.applied.append(config)
+        raise CallError(next(self.fails), "rpc error: in talosctl's words")
+
+
+@pytest.fixture
+def dev(small: Project) -> Environment:
+    return inventory.load("dev")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    made = Machine(iter(()), iter(()))
+    monkeypatch.setattr(deploy, "observe", lambda *_: next(made.shows))
+    monkeypatch.setattr(deploy, "maintenance_api", lambda *_: made)
+    monkeypatch.setattr(deploy, "secure_api", lambda *_: made)
+    monkeypatch.setattr(guard, "check_machine", lambda *_: None)
+    monkeypatch.setattr(guard, "check_cluster", lambda *_: None)
+    monkeypatch.setattr(guard, "cluster_id", lambda *_: "")
+    return made
+
+
+def test_node_that_leaves_maintenance_mode_meanwhile_is_asked_again(
+    dev: Environment, machine: Machine
+) -> None:
+    """The answer to the first apply is lost; the second meets a node that took the first."""
+    machine.shows = iter([MAINTENANCE, MAINTENANCE, MAINTENANCE, RUNNING, RUNNING])
+    machine.fails = iter([Failure.UNREACHABLE, Failure.NOT_AUTHORIZED])
+    assert deploy._apply(dev, dev.workers[0], CONFIG) == ("none", deploy.UNCHANGED)
+    assert machine.applied == [CONFIG, CONFIG]
+    assert next(machine.shows, None) is None
+
+
+def test_another_clusters_config_that_came_meanwhile_is_left_alone(
+    dev: Environment, machine: Machine
+) -> None:
+    machine.shows = iter([MAINTENANCE, Live(State.FOREIGN), Live(State.FOREIGN)])
+    machine.fails = iter([Failure.NOT_AUTHORIZED])
+    with pytest.raises(NodeError, match="belongs to another cluster"):
+        deploy._apply(dev, dev.workers[0], CONFIG)
+    assert len(machine.applied) == 1
+
+
+def test_running_node_that_does_not_allow_it_is_not_asked_twice(
+    dev: Environment, machine: Machine
+) -> None:
+    machine.shows = iter([Live(State.RUNNING, config=b"machine: {type: controlplane}\n")])
+    machine.fails = iter([Failure.NOT_AUTHORIZED])
+    with pytest.raises(NodeError) as caught:
+        deploy._apply(dev, dev.workers[0], CONFIG)
+    assert "not for the role os:admin" in caught.value.hint
+    assert len(machine.applied) == 1
