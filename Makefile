@@ -1,6 +1,6 @@
 # Set-up, and nothing else: the interface people use is Snakemake itself (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lab requirements
+.PHONY: help setup demo test test-lab docs requirements
 
 PYTHON ?= python3
 SETUP := $(PYTHON) tools/setup/setup.py
@@ -24,6 +24,10 @@ test: ## set-up, then all tests (PYTEST_ARGS are passed on)
 test-lab: ## what takes longer, above all with real nodes: three control planes, faults (20 minutes)
 	@$(SETUP) --with test
 	.venv/bin/pytest -n 0 -m long $(PYTEST_ARGS)
+
+docs: ## the documentation as a site, below site/
+	@$(SETUP) --with test
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 requirements: ## pin the packages that pyproject.toml names (UPGRADE=1: the newest ones)
 	@$(SETUP) --lock $(if $(UPGRADE),--upgrade)
