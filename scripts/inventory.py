@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from jsonmerge import Merger
 
-from scripts import cilium_facts, envfile, schematic, secrets, vm_facts
+from scripts import cilium_facts, envfile, known_facts, schematic, secrets, vm_facts
 from scripts.errors import ConfigError, InventoryError
 from scripts.model import Cluster, Environment, Goal, Node, Role, Settings
 from scripts.patches import parse, static_address
@@ -32,7 +32,6 @@ _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What tells one machine from another must not be shared by all of them.
 _NODE_ONLY = ("NODE_MAC", "NODE_UUID", "MAC_CHECK")
-_BUILT_IN = ("ENV", "NODE_NAME", "NODE_ROLE")
 _REQUIRED = (
     "CLUSTER_NAME",
     "CLUSTER_ENDPOINT",
@@ -188,7 +187,7 @@ def _cluster_facts(path: Path) -> dict[str, str]:
 
 
 def _refuse_built_in(facts: Mapping[str, str], path: Path) -> None:
-    for name in _BUILT_IN:
+    for name in known_facts.BUILT_IN:
         if name in facts:
             raise InventoryError(
                 f"{path}: {name} is set by the workflow and cannot be given",

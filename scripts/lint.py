@@ -163,6 +163,8 @@ class EnvironmentView:
     :ivar sops_rules: the text of .sops.yaml; "" without one.
     :ivar encrypted: the environment's encrypted files, bundle included, as they are on disk.
     :ivar other_bundles: the own bundles of all other environments, as they are on disk.
+    :ivar read_used: reads which facts patches and Cilium's files use; only called where a rule
+        needs it.
     """
 
     environment: Environment
@@ -170,6 +172,7 @@ class EnvironmentView:
     sops_rules: str = ""
     encrypted: Mapping[Path, str] = field(default_factory=dict)
     other_bundles: Mapping[Path, str] = field(default_factory=dict)
+    read_used: Callable[[], frozenset[str]] = field(default=frozenset, compare=False)
 
 
 def by_identity(config: bytes) -> dict[tuple[str, str], dict[str, Any]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
+from scripts import known_facts
 from scripts.lint import EnvironmentView, Finding, NodeView
 from scripts.lint_network import address_of, static_addresses, vips
 from scripts.patches import lookup
@@ -57,6 +59,31 @@ def _cert_sans(view: NodeView) -> Iterator[str]:
         for keys in (("machine", "certSANs"), ("cluster", "apiServer", "certSANs")):
             value = lookup(entry.content, *keys)
             yield from map(str, value if isinstance(value, list) else ())
+
+
+def fact_name(view: EnvironmentView) -> Iterator[Finding]:
+    """A fact that nothing uses, by a name that is nearly that of one that talosmake knows."""
+    environment = view.environment
+    given = [(environment.env_file, environment.facts)]
+    for node in environment.nodes:
+        own = {name: value for name, value in node.facts.items() if name not in environment.facts}
+        given.append((node.env_file, own))
+    meant = {name: _nearest(name) for _, facts in given for name in facts}
+    used = view.read_used() if any(meant.values()) else frozenset()
+    for path, facts in given:
+        for name in facts:
+            if meant[name] and name not in used:
+                yield Finding(
+                    str(path),
+                    f"{name} is not used, and has no effect; did you mean {meant[name]}?",
+                    "Correct the name, or remove the line (it may stand in config/config.yaml).",
+                )
+
+
+def _nearest(name: str) -> str:
+    """The known fact that an unknown name is nearly the same as; "" for none."""
+    known = known_facts.names()
+    return "" if name in known else next(iter(get_close_matches(name, known, 1, 0.85)), "")
 
 
 def shared_bundle(view: EnvironmentView) -> Iterator[Finding]:

@@ -51,6 +51,7 @@ ENVIRONMENT: dict[str, _EnvironmentRule] = {
     for rule in (
         lint_environment.even_control_planes,
         lint_environment.endpoint,
+        lint_environment.fact_name,
         lint_environment.shared_bundle,
         lint_environment.recipients,
     )

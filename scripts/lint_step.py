@@ -12,8 +12,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from scripts import inventory, lint_rules, marker, render, secrets, talosctl
+from scripts import cilium, inventory, lint_rules, marker, render, secrets, talosctl
 from scripts.errors import LintError
+from scripts.inject import REFERENCE
 from scripts.lint import EnvironmentView, Finding, Layer, NodeView, joined, report
 from scripts.model import Cluster, Environment, Node, Role
 from scripts.patches import Patch
@@ -93,7 +94,16 @@ def environment_view(environment: Environment) -> EnvironmentView:
         "".join(_texts([secrets.RULES]).values()),
         encrypted,
         {} if environment.cluster.throwaway else _texts(other_bundles(environment)),
+        partial(_used, environment),
     )
+
+
+def _used(environment: Environment) -> frozenset[str]:
+    """The facts that its patches and Cilium's files use, encrypted ones apart."""
+    paths = {path for node in environment.nodes for path in node.patches}
+    paths |= {path for path in cilium.files_of(environment) if path.suffix == ".yaml"}
+    texts = _texts(sorted(paths)).values()
+    return frozenset(match[2] for text in texts for match in REFERENCE.finditer(text))
 
 
 def _encrypted(environment: Environment) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from scripts import files
+from scripts import files, known_facts
 from scripts.errors import ToolError
 from scripts.progress import say
 
@@ -19,6 +19,7 @@ _CONFIG = Path(__file__).resolve().parent.parent / "config/schemas/config.schema
 DIRECTORY = Path("rendered_configs/schemas")
 PATCH = DIRECTORY / "patch.schema.json"
 CONFIG = DIRECTORY / "config.schema.json"
+FACTS = DIRECTORY / "facts.schema.json"
 # Beside them stand Cilium's values and manifests, which are no patches.
 PATCHES = ("patches/common.yaml", "patches/envs/**/common.yaml", "patches/envs/*/*/*/*.yaml")
 
@@ -79,6 +80,13 @@ def _loosened(schema: Any) -> Any:
     return kept
 
 
+def config_schema(config: dict[str, Any]) -> dict[str, Any]:
+    """The schema of config.yaml, with the facts that talosmake knows below ``defaults``."""
+    known = {key: value for key, value in known_facts.schema().items() if key != "$schema"}
+    own = config["properties"]["defaults"]
+    return {**config, "properties": {**config["properties"], "defaults": {**known, **own}}}
+
+
 def editor_settings() -> dict[str, Any]:
     """What switches the schemas on in an editor with yaml-language-server, e.g. VS Code."""
     return {"yaml.schemas": {str(PATCH): list(PATCHES), str(CONFIG): "config/config.yaml"}}
@@ -99,11 +107,12 @@ def write() -> None:
     config = yaml.safe_load(_CONFIG.read_text(encoding="utf-8"))
     files.private_directory(DIRECTORY.parent)
     DIRECTORY.mkdir(exist_ok=True)
-    for path, schema in ((PATCH, patch_schema(talos)), (CONFIG, config)):
+    made = {PATCH: patch_schema(talos), CONFIG: config_schema(config), FACTS: known_facts.schema()}
+    for path, schema in made.items():
         files.write_atomically(path, json.dumps(schema, indent=1) + "\n")
     settings = json.dumps(editor_settings(), indent=2)
     say(
-        f"{PATCH} and {CONFIG} are written.\n"
+        f"{', '.join(map(str, made))}: written\n"
         "VS Code with the YAML extension: add this to .vscode/settings.json\n"
         f"{settings}\n"
         "Any editor with yaml-language-server, for one file: make this its first line\n"

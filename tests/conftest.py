@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.project import BIN, CLUSTER_ENV, Project
@@ -16,6 +17,10 @@ from tests.project import BIN, CLUSTER_ENV, Project
 # What a shell starts in the background ignores Ctrl-C, and so would all that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine is slow at times; speed is measured in benchmarks.
+settings.register_profile("talosmake", deadline=None)
+settings.load_profile("talosmake")
 
 _fleets = count(1)
 # What runs real Talos nodes goes to one worker, one after the other: two cores emulate them all.

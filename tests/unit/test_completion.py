@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
 import re
+import select
 import shutil
+import struct
 import subprocess
+import termios
+import time
 from pathlib import Path
 
+import pyte
 import pytest
 
 from tests.project import REPOSITORY, Project
 
 BASH = REPOSITORY / "share/completion/talosmake.bash"
 FISH = REPOSITORY / "share/completion/talosmake.fish"
+ZSH = REPOSITORY / "share/completion/talosmake.zsh"
 
 
 def completed(project: Project, line: str) -> list[str]:
@@ -74,6 +83,64 @@ def test_fish(two: Project) -> None:
     assert "node=worker_1" in offered("snakemake reset --config env=dev node=")
 
 
+def _typed_into_zsh(project: Project, line: str, until: str) -> list[str]:
+    """A terminal's screen once a text stands on it, after a line and two tabulators."""
+    screen = pyte.Screen(160, 24)
+    stream = pyte.ByteStream(screen)
+    side, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
+    zsh = subprocess.Popen(
+        ["zsh", "-f", "-i"],
+        cwd=project.root,
+        env={**project.variables, "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    begun = f"PROMPT='> '; autoload -Uz compinit; compinit -u -D; source {ZSH}; clear\n"
+    os.write(side, f"{begun}{line}\t\t".encode())
+    end = time.monotonic() + 30
+    try:
+        while time.monotonic() < end:
+            if select.select([side], [], [], 0.1)[0]:
+                stream.feed(os.read(side, 4096))
+            shown = [text.rstrip() for text in screen.display]
+            if any(until in text for text in shown):
+                return shown
+        raise AssertionError("\n".join(shown))
+    finally:
+        zsh.kill()
+        zsh.wait()
+        os.close(side)
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("snakemake vms_d", "vms_destroy"),
+        ("snakemake up --config e", "env="),
+        ("snakemake up --config env=p", "env=prod"),
+        ("snakemake promote --config from=d", "from=dev"),
+        ("snakemake reset --config env=dev node=w", "node=worker_1"),
+        ("snakemake reset --config env=dev node=worker_1 confirm=w", "confirm=worker_1"),
+        ("snakemake diff --config against=l", "against=live"),
+        ("snakemake --q", "--quiet"),
+    ],
+)
+def test_zsh_completes(two: Project, line: str, completed: str) -> None:
+    done = f"> {line.rpartition(' ')[0]} {completed}"
+    assert _typed_into_zsh(two, line, done)[0] == done
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
+def test_zsh_shows_what_there_is(two: Project) -> None:
+    shown = _typed_into_zsh(two, "snakemake reset --config env=dev node=", "worker_1")
+    assert shown[1].split() == ["cp_1", "worker_1"]
+
+
 def test_nothing_is_offered_elsewhere(tmp_path: Path) -> None:
     assert completed(Project(tmp_path), "snakemake re") == []
 
@@ -89,6 +156,6 @@ def test_all_targets_are_named() -> None:
         for name, body in zip(rules[::2], rules[1::2], strict=True)
         if "output:" not in body and name != "all"
     }
-    for path in (BASH, FISH):
+    for path in (BASH, FISH, ZSH):
         named = set(re.findall(r"[a-z_]+", path.read_text()))
         assert targets <= named, targets - named

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts import positions
@@ -67,7 +67,6 @@ _VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.dictionaries(st.text("xyz", min_size=1), _VALUES), max_size=3))
 def test_all_that_a_patch_says_has_a_position(documents: list[dict[str, object]]) -> None:
     text = yaml.safe_dump_all(documents)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft7Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 
 from scripts import schemas
 from scripts.errors import ToolError
@@ -100,3 +100,14 @@ def test_schema_of_talos_is_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(ToolError, match="is not there") as error:
         schemas.write()
     assert "make setup" in error.value.hint
+
+
+def test_config_yaml_offers_the_facts_that_are_known() -> None:
+    path = REPOSITORY / "config/schemas/config.schema.yaml"
+    schema = schemas.config_schema(yaml.safe_load(path.read_text()))
+    Draft202012Validator.check_schema(schema)
+    check = Draft202012Validator(schema)
+    assert check.is_valid({"defaults": {"APPLY_MODE": "staged", "MY_OWN": 1}})
+    assert not check.is_valid({"defaults": {"APPLY_MODE": "stagged"}})
+    assert not check.is_valid({"defaults": {"own": "x"}})
+    assert check.is_valid(yaml.safe_load((REPOSITORY / "config/config.yaml").read_text()))

@@ -528,8 +528,9 @@ def missing_vm_packages(there: Callable[[str], bool]) -> list[str]:
 
 def ensure_test_packages() -> None:
     """What the tests need beside Python packages."""
-    needed = {"shellcheck": "shellcheck", "git": "git", "fish": "fish", "chromium": "chromium"}
-    missing = [package for program, package in needed.items() if which(program) is None]
+    # Each is a program and its package.
+    needed = ("shellcheck", "git", "fish", "zsh", "chromium")
+    missing = [name for name in needed if which(name) is None]
     if missing:
         apt_install(missing, "for the tests")
     try:

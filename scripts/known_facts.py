@@ -1,0 +1,27 @@
+"""The facts that talosmake knows: keys of cluster.env and node.env that mean something to it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# These come from the names of directories and cannot be given.
+BUILT_IN = ("ENV", "NODE_NAME", "NODE_ROLE")
+_SCHEMA = Path(__file__).resolve().parent.parent / "config/schemas/facts.schema.yaml"
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Their JSON schema, with what each of them is for."""
+    with _SCHEMA.open(encoding="utf-8") as file:
+        loaded: dict[str, Any] = yaml.load(file, Loader=_Loader)  # noqa: S506 - a safe loader
+    return loaded
+
+
+def names() -> frozenset[str]:
+    """Their names; further ones are a person's own, for patches."""
+    return frozenset((*BUILT_IN, *schema()["properties"]))
