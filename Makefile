@@ -21,7 +21,7 @@ test: ## set-up, then all tests (PYTEST_ARGS are passed on)
 	@$(SETUP) --with test
 	.venv/bin/pytest $(PYTEST_ARGS)
 
-test-lab: ## what takes longer, above all with real nodes: three control planes, faults (20 minutes)
+test-lab: ## what takes longer, above all with real nodes: three control planes, faults (half an hour)
 	@$(SETUP) --with test
 	.venv/bin/pytest -n 0 -m long $(PYTEST_ARGS)
 

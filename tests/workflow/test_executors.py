@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fleet import real_machines
 from tests.project import Project
 
 ENV = ("--config", "env=lab")
@@ -27,13 +28,24 @@ else echo failed; fi
 """
 
 
+# One submission is for many nodes.
+_GROUPS = (
+    *("--groups", "render_config=render", "validate_config=render"),
+    *("--group-components", "render=25"),
+)
+
+
+def _with_a_cluster(project: Project) -> Project:
+    project.write("submit.sh", _SUBMIT)
+    project.write("status.sh", _STATUS)
+    return project
+
+
 @pytest.fixture
 def cluster(lab: Project) -> Project:
     for name in ("control_planes/cp_2", "control_planes/cp_3", "workers/worker_2"):
         lab.remove(f"patches/envs/lab/{name}")
-    lab.write("submit.sh", _SUBMIT)
-    lab.write("status.sh", _STATUS)
-    return lab
+    return _with_a_cluster(lab)
 
 
 def _options(project: Project) -> tuple[str, ...]:
@@ -62,6 +74,28 @@ def test_from_nothing_to_bootstrapped(cluster: Project, network: str) -> None:
     } <= _submitted(cluster)
     assert cluster.talosctl("lab", f"{network}.11", "etcd", "members").code == 0
     assert "Nothing to be done" in cluster.ok("up", *ENV).output
+
+
+@pytest.mark.long
+def test_two_hundred_nodes(tmp_path: Path) -> None:
+    """Encrypted secrets, decrypted by each process for itself."""
+    fleet = _with_a_cluster(real_machines(tmp_path / "fleet", 200))
+    options = ("validate", *_options(fleet), *_GROUPS, "--config", "env=bench")
+    fleet.ok(*options, timeout=900)
+    configs = fleet.root / "rendered_configs/bench"
+    assert len(list(configs.glob("*-node_*.yaml"))) == 200
+    assert len(list((configs / "state").glob("*.validated"))) == 200
+    submissions = len(list((fleet.root / "cluster").iterdir()))
+    assert 200 // 25 <= submissions <= 200 // 25 + 4
+    assert "render_config" in _submitted(fleet)
+
+    fleet.patch(
+        "bench", "workers", "node_0150", "machine: {sysctls: {vm.swappiness: '1'}}\n", "z.yaml"
+    )
+    fleet.ok(*options, timeout=300)
+    assert len(list((fleet.root / "cluster").iterdir())) <= submissions + 2
+    assert "vm.swappiness" in (configs / "worker-node_0150.yaml").read_text()
+    assert "Nothing to be done" in fleet.ok("validate", "--config", "env=bench").output
 
 
 @pytest.mark.long
