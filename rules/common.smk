@@ -130,12 +130,8 @@ def bundle_of(wildcards):
     return environment.bundle
 
 
-def machines_of(wildcards):
-    """What must run before nodes can be reached: nothing, where they are real machines."""
-    return machine_files(environment_of(wildcards))
-
-
 def machine_files(environment):
+    """What must run before nodes can be reached: nothing, where they are real machines."""
     if environment.cluster.simulated:
         return [simulator.ready_file(environment)]
     return [lab.ready_file(environment)] if environment.cluster.lab else []
@@ -203,10 +199,37 @@ def lint_files_of(wildcards):
     return rules if environment.cluster.throwaway else [*rules, *bundles]
 
 
-def lint_of(wildcards):
+def before_control_plane(wildcards):
+    environment = environment_of(wildcards)
+    node = environment.node("controlplane", wildcards.node)
+    return there_first(environment, node, before_apply(environment))
+
+
+def before_worker(wildcards):
+    """A worker has its certificate from a control plane; where the endpoint is a VIP it may find
+    one only once etcd runs, so bootstrap must never wait behind workers."""
+    environment = environment_of(wildcards)
+    node = environment.node("worker", wildcards.node)
+    applied = map(environment.paths.applied, environment.control_planes)
+    return there_first(environment, node, [*before_apply(environment), *applied])
+
+
+def before_apply(environment):
     """With strict, nothing is applied before lint has found nothing; an artifact says so itself."""
-    looked_at = SETTINGS.strict and not SETTINGS.artifact
-    return ancient(environment_of(wildcards).paths.linted) if looked_at else []
+    paths = environment.paths
+    linted = [paths.linted] if SETTINGS.strict and not SETTINGS.artifact else []
+    return [paths.talosconfig, *machine_files(environment), *linted]
+
+
+def there_first(environment, node, files):
+    """What has to be there before a node is applied, and is no reason to apply it.
+
+    Behind a job that runs, Snakemake does not look at jobs that only `ancient` files lead to, not
+    even where their own inputs are newer. So a node that has to be applied has them as they are.
+    """
+    if housekeeping.is_stale(environment, node):
+        return files
+    return [ancient(file) for file in files]
 
 
 def markers_of(wildcards):

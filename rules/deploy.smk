@@ -6,10 +6,8 @@ rule apply_controlplane:
     input:
         config="rendered_configs/{env}/controlplane-{node}.yaml",
         validated="rendered_configs/{env}/state/controlplane-{node}.validated",
-        lint=lint_of,
-        talosconfig=ancient("rendered_configs/{env}/talosconfig"),
-        machines=ancient(machines_of),
         vm=vm_of_control_plane,
+        first=before_control_plane,
     output:
         "rendered_configs/{env}/state/controlplane-{node}.applied",
     log:
@@ -32,13 +30,8 @@ rule apply_worker:
     input:
         config="rendered_configs/{env}/worker-{node}.yaml",
         validated="rendered_configs/{env}/state/worker-{node}.validated",
-        lint=lint_of,
-        talosconfig=ancient("rendered_configs/{env}/talosconfig"),
-        machines=ancient(machines_of),
         vm=vm_of_worker,
-        # A worker has its certificate from a control plane; where the endpoint is a VIP it may
-        # find one only once etcd runs, so bootstrap must never wait behind workers.
-        control_planes=control_planes_applied,
+        first=before_worker,
     output:
         "rendered_configs/{env}/state/worker-{node}.applied",
     log:

@@ -176,6 +176,16 @@ def step_of(environment: Environment, node: Node) -> str:
     return next((step for path, step in steps if path.exists()), "-")
 
 
+def is_stale(environment: Environment, node: Node) -> bool:
+    """Whether a node's config or machine is newer than what was last applied to it."""
+    paths = environment.paths
+    if not paths.applied(node).exists():
+        return False
+    applied = paths.applied(node).stat().st_mtime
+    own = (paths.config(node), paths.validated(node), paths.vm(node))
+    return any(path.exists() and path.stat().st_mtime > applied for path in own)
+
+
 def _state(environment: Environment, node: Node) -> str:
     if not environment.paths.talosconfig.exists():
         return "not asked (no talosconfig)"

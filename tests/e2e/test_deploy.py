@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
+
 from tests.project import REPOSITORY, Project, Run
 
 UP = ("-j4", "--config", "env=lab")
@@ -72,6 +74,39 @@ def test_changed_patch_reaches_one_running_node(lab: Project, network: str) -> N
     assert marker["mode"] == "auto"
     other = lab.talosctl("lab", f"{network}.21", "get", "machineconfig", "-o", "yaml").output
     assert "vm.swappiness" not in other
+
+
+_SYSCTL = "machine:\n  sysctls:\n    vm.max_map_count: '262145'\n"
+
+
+@pytest.mark.parametrize("before", ["", "the nodes were off", "the talosconfig is lost", "strict"])
+def test_what_was_only_validated_reaches_all_nodes_in_one_run(lab: Project, before: str) -> None:
+    """Also where something runs first that workers, or all nodes, only wait for."""
+    strict = ["strict=true"] if before == "strict" else []
+    lab.ok(*UP, *strict)
+    lab.write("patches/common.yaml", _SYSCTL)
+    lab.ok("validate", *UP, *strict)
+    if before == "the nodes were off":
+        lab.ok("simulator_stop", *UP)
+    elif before == "the talosconfig is lost":
+        lab.remove("rendered_configs/lab/talosconfig")
+    elif before == "strict":
+        lab.remove("rendered_configs/lab/state/linted")
+    run = lab.ok(*UP, *strict)
+    applied = {job for job in run.jobs if job.startswith("apply_")} - {"apply_script:lab"}
+    roles = {"cp": "controlplane", "worker": "worker"}
+    assert applied == {f"apply_{roles[node.partition('_')[0]]}:lab/{node}" for node in NODES}
+    assert lab.ok(*UP, *strict).jobs == set()
+
+
+def test_only_the_changed_of_what_was_validated_is_applied(lab: Project) -> None:
+    lab.ok(*UP)
+    lab.patch("lab", "control_planes", "cp_2", _SYSCTL)
+    lab.patch("lab", "workers", "worker_2", _SYSCTL)
+    lab.ok("validate", *UP)
+    run = lab.ok(*UP)
+    assert run.jobs == {"apply_controlplane:lab/cp_2", "apply_worker:lab/worker_2"}
+    assert lab.ok(*UP).jobs == set()
 
 
 def test_added_control_plane_joins(lab: Project, network: str) -> None:
