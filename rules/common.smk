@@ -21,6 +21,7 @@ from scripts import (
     explain,
     housekeeping,
     jobs,
+    journal,
     lab,
     lint_rules,
     lint_step,
@@ -67,6 +68,9 @@ if workflow.is_main_process:
     for _environment in ENVIRONMENTS.values():
         jobs.parsed(housekeeping.warn_of_leftovers, _environment)
         jobs.parsed(artifact.tell, _environment)
+else:
+    for _environment in ENVIRONMENTS.values():
+        journal.join(_environment.name)
 
 
 wildcard_constraints:
@@ -86,8 +90,11 @@ LOOKING = {
     "schemas",
     "doctor",
     "dag",
+    "report",
     "artifact_check",
 }
+# After them there is nothing to sum up.
+STOPS = {"simulator_stop", "lab_stop", "vms_stop", "vms_destroy"}
 WORK = set()
 
 
@@ -96,17 +103,19 @@ onstart:
     # have all that is ready looked through again and again.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+    due = {job.rule.name for job in workflow.persistence.dag.needrun_jobs()}
     # Looking does not disturb a run that is at work.
-    WORK.update(
-        {job.rule.name for job in workflow.persistence.dag.needrun_jobs()} - LOOKING
-    )
+    WORK.update(due - LOOKING)
     if WORK:
         for environment in ENVIRONMENTS.values():
             jobs.parsed(jobs.hold, environment.name, environment.paths.state)
+            # What a report brings up to date is not the run that it tells of, where there is one.
+            if not ("report" in due and journal.path_of(environment.name).exists()):
+                jobs.parsed(journal.begin, environment.name)
 
 
 onsuccess:
-    if WORK:
+    if WORK - STOPS:
         for environment in ENVIRONMENTS.values():
             print(housekeeping.summary(environment))
     jobs.end()
@@ -352,7 +361,19 @@ def compared(_):
 
 
 def reported(_):
-    return compared(_) if SETTINGS.live else validated(_)
+    """All that is validated; what failed is told of as it is."""
+    files = each_environment(sound_files)
+    return files + (reachable(_) if SETTINGS.live else [])
+
+
+def sound_files(environment):
+    failed = housekeeping.failed_nodes(environment)
+    if not failed:
+        return validated_files(environment)
+    paths = environment.paths
+    sound = [node for node in environment.nodes if node not in failed]
+    markers = [paths.validated(node) for node in sound]
+    return [paths.talosconfig, paths.apply_script, *markers]
 
 
 def promoted(_):

@@ -13,7 +13,7 @@ from scripts.deploy import nodes_with_etcd
 from scripts.errors import NodeError
 from scripts.live import Live, State, observe, same_config
 from scripts.model import Environment, Node, Role
-from scripts.progress import say, warn
+from scripts.progress import error_in, say, warn
 from scripts.removed import removed_nodes
 
 _T = TypeVar("_T")
@@ -184,6 +184,24 @@ def is_stale(environment: Environment, node: Node) -> bool:
     applied = paths.applied(node).stat().st_mtime
     own = (paths.config(node), paths.validated(node), paths.vm(node))
     return any(path.exists() and path.stat().st_mtime > applied for path in own)
+
+
+def failed_nodes(environment: Environment) -> list[Node]:
+    """Nodes whose config could not be made or validated, and whose files nobody changed since."""
+    return [node for node in environment.nodes if _failed(environment, node)]
+
+
+def _failed(environment: Environment, node: Node) -> bool:
+    paths = environment.paths
+    if paths.config(node).exists() and paths.validated(node).exists():
+        return False
+    sources = (environment.env_file, environment.bundle, node.env_file, *node.patches)
+    changed = max((path.stat().st_mtime for path in sources if path.exists()), default=0.0)
+    logs = (
+        Path("logs") / environment.name / f"{node.config_name}.{step}.log"
+        for step in ("render", "validate")
+    )
+    return any(error_in(log) and log.stat().st_mtime > changed for log in logs)
 
 
 def _state(environment: Environment, node: Node) -> str:

@@ -11,7 +11,7 @@ from typing import IO, NoReturn, ParamSpec, TypeVar
 
 from snakemake.exceptions import SpawnedJobError
 
-from scripts import files, progress
+from scripts import files, journal, progress
 from scripts.errors import BusyError, ConfigError, TalosmakeError
 
 _P = ParamSpec("_P")
@@ -39,7 +39,7 @@ def run(log: Sequence[str], step: Callable[_P, None], *args: _P.args, **kwargs: 
 
     :param log: the job's log file, which also gets what the step says and its error.
     """
-    with progress.also_into(Path(log[0])):
+    with progress.also_into(Path(log[0])), journal.noted(Path(log[0])):
         try:
             step(*args, **kwargs)
         except TalosmakeError as error:

@@ -71,13 +71,25 @@ def findings(environment: Environment) -> list[Finding]:
 
     :raises LintError: when ``LINT_OFF`` names no rule.
     """
-    found = [
-        Finding(**{**item, "nodes": tuple(item["nodes"])})
-        for node in environment.nodes
-        for item in _marked(environment, node)
-    ]
+    found = _of_nodes(environment, environment.nodes)
     found += lint_rules.of_environment(environment_view(environment))
     return joined(found, lint_rules.switched_off(environment))
+
+
+def findings_of_nodes(environment: Environment, nodes: Sequence[Node]) -> list[Finding]:
+    """What lint finds in the validated configs of these nodes, and not between nodes.
+
+    :raises LintError: when ``LINT_OFF`` names no rule.
+    """
+    return joined(_of_nodes(environment, nodes), lint_rules.switched_off(environment))
+
+
+def _of_nodes(environment: Environment, nodes: Sequence[Node]) -> list[Finding]:
+    return [
+        Finding(**{**item, "nodes": tuple(item["nodes"])})
+        for node in nodes
+        for item in _marked(environment, node)
+    ]
 
 
 def _marked(environment: Environment, node: Node) -> Sequence[dict[str, Any]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,16 +13,17 @@ from pathlib import Path
 from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
 
-from scripts import diff, explain, files, git, housekeeping, lint_step, marker, picture
+from scripts import diff, explain, files, git, housekeeping, journal, lint_step, marker, picture
+from scripts.journal import Job
 from scripts.lint import Finding
 from scripts.model import Environment, Node, Role
 from scripts.progress import say
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_METADATA = Path(".snakemake/metadata")
 _AT_ONCE = 4
-# Jobs that are further apart than this belong to different runs, in seconds.
-_PAUSE = 120.0
+# So many jobs of a run have a line each; of more, so many that took longest.
+_ROWS = 60
+_LONGEST = 12
 
 
 @dataclass(frozen=True)
@@ -38,51 +39,94 @@ class NodePart:
     """What the page says of one node.
 
     :ivar step: how far it is: rendered, validated, applied, or "-".
+    :ivar steps: how each of its steps is.
+    :ivar failed: its steps that failed.
     :ivar live: what answers at its address; "" where nobody asked.
-    :ivar config: its machine config, secrets redacted, with the origin of every value.
+    :ivar config: its machine config, secrets redacted, with the origin of every value; empty where
+        there is none.
+    :ivar in_line: whether it was asked, and runs what is in Git.
     :ivar difference: between the node and Git, as lines of a unified diff.
     :ivar markers: what the markers say, by step.
     """
 
     node: Node
     step: str
+    steps: Mapping[str, picture.State]
+    failed: Sequence[picture.Step]
     config: Sequence[Line]
     markers: Mapping[str, Mapping[str, object]]
     findings: Sequence[Finding]
     live: str = ""
+    in_line: bool = False
     difference: Sequence[str] = ()
 
+    @property
+    def state(self) -> str:
+        """How it is, in words."""
+        if self.failed:
+            return ", ".join(f"{picture.NODE_STEPS[step.rule]} failed" for step in self.failed)
+        if self.difference:
+            return f"{self.step}, differs from Git"
+        if self.stale:
+            return f"{self.step}, changed since"
+        return self.step if self.step != "-" else "nothing rendered"
 
-@dataclass(frozen=True)
-class Job:
-    """A job of the last run, in seconds from its start."""
+    @property
+    def kind(self) -> str:
+        """The same in a word, for its colour."""
+        if self.failed:
+            return "failed"
+        return "stale" if self.stale else self.step if self.step != "-" else "none"
 
-    name: str
-    start: float
-    end: float
+    @property
+    def stale(self) -> bool:
+        """Whether it is not as Git says; where the node was asked, that counts."""
+        return bool(self.difference) or (
+            not self.in_line and picture.State.STALE in self.steps.values()
+        )
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """The jobs of the last run.
+    """The jobs of the last run, by their start."""
 
-    :ivar began: local time in UTC.
-    """
-
-    began: datetime
     jobs: Sequence[Job]
+
+    @property
+    def start(self) -> float:
+        """When the first began, in seconds, Unix time."""
+        return self.jobs[0].start
 
     @property
     def seconds(self) -> float:
         """How long all of it took."""
-        return max((job.end for job in self.jobs), default=0.0)
+        return max(job.end for job in self.jobs) - self.start
 
     @property
-    def most_at_once(self) -> int:
-        """The most jobs that ran at the same time."""
-        return max(
-            (sum(o.start <= job.start < o.end for o in self.jobs) for job in self.jobs), default=0
-        )
+    def began(self) -> datetime:
+        """When it began, in UTC."""
+        return datetime.fromtimestamp(self.start, UTC)
+
+    @property
+    def lanes(self) -> Sequence[Sequence[Job]]:
+        """As many lines as there were jobs at once."""
+        return journal.lanes([*self.jobs])
+
+    @property
+    def rows(self) -> Sequence[Job]:
+        """The jobs that have a line of their own: all, or of many those that took longest."""
+        if len(self.jobs) <= _ROWS:
+            return self.jobs
+        longest = sorted(self.jobs, key=lambda job: (not job.failed, -job.seconds))[:_LONGEST]
+        return sorted(longest, key=lambda job: job.start)
+
+    def left(self, job: Job) -> float:
+        """Where a job begins, in percent of the whole."""
+        return 100 * (job.start - self.start) / max(self.seconds, 0.001)
+
+    def width(self, job: Job) -> float:
+        """How long it is, in percent of the whole."""
+        return 100 * job.seconds / max(self.seconds, 0.001)
 
 
 @dataclass(frozen=True)
@@ -92,7 +136,7 @@ class Page:
     environment: Environment
     nodes: Sequence[NodePart]
     findings: Sequence[Finding]
-    dag: str
+    steps: picture.Picture
     timeline: Timeline | None
     commit: str
     made: datetime
@@ -102,6 +146,24 @@ class Page:
         """The nodes of a role."""
         return [part for part in self.nodes if part.node.role is role]
 
+    @property
+    def states(self) -> list[tuple[str, str, int]]:
+        """How the nodes are: kind, words and how many, those that need somebody first."""
+        found = Counter((part.kind, part.state) for part in self.nodes)
+        order = ["failed", "stale"]
+        return [
+            (kind, state, count)
+            for (kind, state), count in sorted(
+                found.items(),
+                key=lambda item: order.index(item[0][0]) if item[0][0] in order else len(order),
+            )
+        ]
+
+    @property
+    def failed(self) -> list[picture.Step]:
+        """What failed for the whole environment."""
+        return [step for step in self.steps.failed if not step.node]
+
 
 def lines_of(annotated: str) -> list[Line]:
     """Split an annotated config (:func:`scripts.explain.annotated`) into YAML and origin."""
@@ -109,51 +171,6 @@ def lines_of(annotated: str) -> list[Line]:
     for line in annotated.splitlines():
         value, _, origin = line.rpartition("  # ")
         found.append(Line(value, origin) if value else Line(line, ""))
-    return found
-
-
-def last_run(records: Sequence[Mapping[str, object]]) -> Timeline | None:
-    """The jobs of the last run, from what Snakemake keeps of each job; None where it keeps none.
-
-    :param records: with ``rule``, ``log``, ``starttime`` and ``endtime`` (in seconds, Unix time).
-    """
-    times = sorted(_times(records), key=lambda job: job.start)
-    run: list[Job] = []
-    for job in times:
-        if run and job.start - max(one.end for one in run) > _PAUSE:
-            run = []
-        run.append(job)
-    if not run:
-        return None
-    began = run[0].start
-    return Timeline(
-        datetime.fromtimestamp(began, UTC),
-        [replace(job, start=job.start - began, end=job.end - began) for job in run],
-    )
-
-
-def _times(records: Sequence[Mapping[str, object]]) -> Iterator[Job]:
-    seen = set()
-    for record in records:
-        start, end, log = record.get("starttime"), record.get("endtime"), record.get("log")
-        if isinstance(start, float) and isinstance(end, float) and isinstance(log, list) and log:
-            name = Path(str(log[0])).stem
-            if (name, start) not in seen:
-                seen.add((name, start))
-                yield Job(name, start, end)
-
-
-def _records(environment: Environment) -> list[Mapping[str, object]]:
-    """What Snakemake keeps of the jobs of an environment."""
-    found = []
-    for path in _METADATA.glob("*"):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        logs = record.get("log") if isinstance(record, dict) else None
-        if logs and str(logs[0]).startswith(f"logs/{environment.name}/"):
-            found.append(record)
     return found
 
 
@@ -166,7 +183,15 @@ def _annotated(environment: Environment, node: Node) -> str:
     return kept.read_text(encoding="utf-8")
 
 
-def _part(environment: Environment, node: Node, findings: Sequence[Finding]) -> NodePart:
+def _is_made(environment: Environment, node: Node) -> bool:
+    """Whether there is a validated config; a job that failed took its output away."""
+    paths = environment.paths
+    return paths.config(node).exists() and paths.validated(node).exists()
+
+
+def _part(
+    environment: Environment, node: Node, drawn: picture.Picture, findings: Sequence[Finding]
+) -> NodePart:
     paths = environment.paths
     markers = {
         step: said
@@ -184,24 +209,29 @@ def _part(environment: Environment, node: Node, findings: Sequence[Finding]) -> 
     return NodePart(
         node,
         housekeeping.step_of(environment, node),
-        lines_of(_annotated(environment, node)),
+        drawn.of(node),
+        [step for step in drawn.failed if step.node == node.config_name],
+        lines_of(_annotated(environment, node)) if _is_made(environment, node) else (),
         shown,
         [finding for finding in findings if node.name in finding.nodes],
     )
 
 
 def _compared(environment: Environment, parts: Sequence[NodePart]) -> list[NodePart]:
-    """The nodes with what they run, compared with Git."""
-    nodes = [part.node for part in parts]
-    seen = diff.of_environment(environment, nodes, diff.Against.LIVE)
-    return [
-        replace(
-            part,
-            live=str(one.error.message) if one.error else one.said,
-            difference=one.lines,
-        )
-        for part, one in zip(parts, seen, strict=True)
-    ]
+    """The nodes with what they run, compared with Git where there is a config to compare."""
+    nodes = [part.node for part in parts if part.config]
+    seen = {
+        one.node.config_name: one
+        for one in diff.of_environment(environment, nodes, diff.Against.LIVE)
+    }
+    return [_with(part, seen.get(part.node.config_name)) for part in parts]
+
+
+def _with(part: NodePart, seen: diff.NodeDiff | None) -> NodePart:
+    if seen is None:
+        return part
+    said = str(seen.error.message) if seen.error else seen.said
+    return replace(part, live=said, in_line=not seen.differs, difference=seen.lines)
 
 
 def gather(environment: Environment, snakefile: Path, live: bool) -> Page:
@@ -210,15 +240,22 @@ def gather(environment: Environment, snakefile: Path, live: bool) -> Page:
     :param live: ask the nodes, and compare them with Git.
     :raises TalosmakeError: when a config cannot be explained.
     """
-    findings = lint_step.findings(environment)
+    nodes, failed = environment.nodes, housekeeping.failed_nodes(environment)
+    findings = (
+        lint_step.findings_of_nodes(environment, [node for node in nodes if node not in failed])
+        if failed
+        else lint_step.findings(environment)
+    )
+    drawn = picture.gather(environment, snakefile)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        parts = list(pool.map(lambda node: _part(environment, node, findings), environment.nodes))
+        parts = list(pool.map(lambda node: _part(environment, node, drawn, findings), nodes))
+    run = journal.jobs(environment.name)
     return Page(
         environment,
         _compared(environment, parts) if live else parts,
         findings,
-        picture.svg(picture.gather(environment, snakefile)),
-        last_run(_records(environment)),
+        drawn,
+        Timeline(run) if run else None,
         git.described(),
         datetime.now(UTC),
         live,
@@ -238,7 +275,8 @@ def html(page: Page) -> str:
         "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
     )
     jinja.filters["words"] = lambda name: name.replace(".", " ").replace("-", " ", 1)
-    return jinja.get_template("report.html.j2").render(page=page, roles=Role)
+    dag = picture.svg(page.steps)
+    return jinja.get_template("report.html.j2").render(page=page, roles=Role, dag=dag)
 
 
 def write(live: bool, snakefile: Path, *environments: Environment) -> None:

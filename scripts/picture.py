@@ -15,9 +15,9 @@ from jinja2 import FileSystemLoader, StrictUndefined
 
 from scripts import files
 from scripts.errors import ToolError
-from scripts.model import Environment, Role
+from scripts.model import Environment, Node, Role
 from scripts.process import run
-from scripts.progress import say
+from scripts.progress import error_in, say
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SUMMARY_TIMEOUT = 600.0
@@ -69,11 +69,22 @@ CLUSTER_STEPS = {
 
 @dataclass(frozen=True)
 class Step:
-    """One output of the workflow, and how it is."""
+    """One output of the workflow, and how it is.
+
+    :ivar log: its job's log file.
+    :ivar error: what its last job ended with, where it failed.
+    """
 
     output: str
     rule: str
     state: State
+    log: str = ""
+    error: str = ""
+
+    @property
+    def node(self) -> str:
+        """The config name of the node that it belongs to; "" for one of the whole environment."""
+        return Path(self.output).name.partition(".")[0] if self.rule in NODE_STEPS else ""
 
 
 @dataclass(frozen=True)
@@ -100,12 +111,20 @@ class Picture:
     """What is drawn.
 
     :ivar cluster: the state of each step of the whole environment, bootstrap left out.
+    :ivar failed: the steps that failed.
     """
 
     title: str
     cluster: Mapping[str, State]
     rows: Sequence[Row]
     bootstrap: State | None
+    failed: Sequence[Step] = ()
+
+    def of(self, node: Node) -> Mapping[str, State]:
+        """The states of a node's steps."""
+        return next(
+            row.steps for row in self.rows if row.role is node.role and node.name in row.names
+        )
 
     @property
     def columns(self) -> list[str]:
@@ -122,23 +141,24 @@ class Picture:
         return {state: states.count(state) for state in State}
 
 
-def steps(summary: str, failed: Mapping[str, bool]) -> Iterator[Step]:
+def steps(summary: str, errors: Mapping[str, str]) -> Iterator[Step]:
     """Read what ``snakemake --summary`` says.
 
-    :param failed: by log file, whether its job ended with an error.
+    :param errors: by log file, what its job ended with; "" where it did not fail.
     """
     table = summary[summary.index("output_file\t") :] if "output_file\t" in summary else ""
     for line in csv.DictReader(table.splitlines(), delimiter="\t"):
+        log, error = line["log-file(s)"], ""
         if line["plan"] == "no update":
             state = State.FRESH
-        elif failed.get(line["log-file(s)"]):
+        elif error := errors.get(log, ""):
             state = State.FAILED
         elif line["status"] in ("missing", "ok"):
             # What is there and will be made again because of another step is stale by it only.
             state = State.TO_RUN if line["status"] == "missing" else State.STALE
         else:
             state = State.STALE
-        yield Step(line["output_file"], line["rule"], state)
+        yield Step(line["output_file"], line["rule"], state, log, error)
 
 
 def picture(environment: Environment, found: Sequence[Step]) -> Picture:
@@ -151,11 +171,10 @@ def picture(environment: Environment, found: Sequence[Step]) -> Picture:
             bootstrap = step.state
         elif step.rule in CLUSTER_STEPS:
             cluster[CLUSTER_STEPS[step.rule]] = step.state
-        elif step.rule in NODE_STEPS:
-            name = Path(step.output).name.partition(".")[0]
-            if name in nodes:
-                nodes[name][NODE_STEPS[step.rule]] = step.state
-    return Picture(environment.name, cluster, _rows(environment, nodes), bootstrap)
+        elif step.node in nodes:
+            nodes[step.node][NODE_STEPS[step.rule]] = step.state
+    failed = [step for step in found if step.state is State.FAILED]
+    return Picture(environment.name, cluster, _rows(environment, nodes), bootstrap, failed)
 
 
 def _rows(environment: Environment, nodes: Mapping[str, Mapping[str, State]]) -> list[Row]:
@@ -186,20 +205,9 @@ def summary_of(environment: Environment, snakefile: Path) -> str:
     return result.stdout.decode()
 
 
-def failures(summary: str) -> dict[str, bool]:
-    """Which of the log files in a summary end a job with an error."""
-    found = {}
-    for line in summary.splitlines():
-        for log in re.findall(r"logs/\S+\.log", line):
-            found[log] = _failed(Path(log))
-    return found
-
-
-def _failed(log: Path) -> bool:
-    try:
-        return bool(re.search(r"^\S+Z Error: ", log.read_text(errors="replace"), re.MULTILINE))
-    except OSError:
-        return False
+def failures(summary: str) -> dict[str, str]:
+    """The error in each log file that a summary names; "" where there is none."""
+    return {log: error_in(Path(log)) for log in re.findall(r"logs/\S+\.log", summary)}
 
 
 def mermaid(drawn: Picture) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
 _SAY_AFTER = 3.0
 _SAY_EVERY = 15.0
+_TIME = r"\d{4}-\d\d-\d\dT\S+Z"
 _silent = threading.Event()
 
 
@@ -81,6 +83,16 @@ def _record(text: str) -> None:
     if file is not None:
         file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
         file.flush()
+
+
+def error_in(log: Path) -> str:
+    """The error that a job ended with, by its log file; "" where there is none."""
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.findall(rf"^{_TIME} (Error: .*?)(?=^{_TIME} |\Z)", text, re.MULTILINE | re.DOTALL)
+    return found[-1].strip() if found else ""
 
 
 def stop_waiting_on_interrupt() -> None:

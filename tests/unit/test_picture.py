@@ -41,35 +41,40 @@ def node_steps(
 
 
 @pytest.mark.parametrize(
-    ("status", "plan", "failed", "state"),
+    ("status", "plan", "error", "state"),
     [
-        ("ok", "no update", False, State.FRESH),
-        ("ok", "no update", True, State.FRESH),
-        ("missing", "update pending", False, State.TO_RUN),
-        ("missing", "update pending", True, State.FAILED),
-        ("updated input files", "update pending", False, State.STALE),
-        ("params changed", "update pending", False, State.STALE),
-        ("ok", "update pending", False, State.STALE),
+        ("ok", "no update", "", State.FRESH),
+        ("ok", "no update", "Error: no", State.FRESH),
+        ("missing", "update pending", "", State.TO_RUN),
+        ("missing", "update pending", "Error: no", State.FAILED),
+        ("updated input files", "update pending", "", State.STALE),
+        ("params changed", "update pending", "", State.STALE),
+        ("ok", "update pending", "", State.STALE),
     ],
 )
-def test_states(status: str, plan: str, failed: bool, state: State) -> None:
+def test_states(status: str, plan: str, error: str, state: State) -> None:
     line = f"out/a.yaml\tTue\trender_config\tlogs/a.log\t{status}\t{plan}\n"
-    [step] = picture.steps("noise\n" + HEAD + line, {"logs/a.log": failed})
-    assert step == Step("out/a.yaml", "render_config", state)
+    [step] = picture.steps("noise\n" + HEAD + line, {"logs/a.log": error})
+    shown = error if state is State.FAILED else ""
+    assert step == Step("out/a.yaml", "render_config", state, "logs/a.log", shown)
 
 
 def test_failures_are_told_by_their_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("logs").mkdir()
-    Path("logs/bad.log").write_text("2026-01-01T00:00:00Z Error: it went wrong\n")
+    Path("logs/bad.log").write_text(
+        "2026-01-01T00:00:00Z dev: beginning\n"
+        "2026-01-01T00:00:01Z Error: it went wrong\n  -> do this\n"
+        "2026-01-01T00:00:02Z dev: after it\n"
+    )
     Path("logs/good.log").write_text("2026-01-01T00:00:00Z Error is a word\n")
     summary = HEAD + "".join(
         f"x\t\tr\tlogs/{name}.log\tmissing\tupdate pending\n" for name in ("bad", "good", "none")
     )
     assert picture.failures(summary) == {
-        "logs/bad.log": True,
-        "logs/good.log": False,
-        "logs/none.log": False,
+        "logs/bad.log": "Error: it went wrong\n  -> do this",
+        "logs/good.log": "",
+        "logs/none.log": "",
     }
 
 

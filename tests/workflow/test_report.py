@@ -41,6 +41,7 @@ browser = pytest.mark.skipif(shutil.which("chromium") is None, reason="there is 
 def reported(dev: Project) -> Project:
     dev.patch("dev", "workers", "worker_1", "machine:\n  sysctls:\n    vm.swappiness: '7'\n")
     dev.patch("dev", "workers", "worker_2", _LINT)
+    dev.ok("validate", *ENV)
     dev.ok("report", *ENV)
     return dev
 
@@ -52,11 +53,55 @@ def test_it_says_what_there_is_and_needs_nothing_else(reported: Project) -> None
     assert "vm.swappiness: &#34;7&#34;" in page or "vm.swappiness: &#39;7&#39;" in page
     assert "patches/envs/dev/workers/worker_1/node.yaml:3</span>" in page
     assert "[disk-path]" in page
-    assert "jobs in " in page  # the last run
+    assert re.search(r"<p>\d+ jobs in ", page)  # the last run
     assert "<redacted>" not in page  # escaped, as all that comes from patches is
     assert "&lt;redacted&gt;" in page
     assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(https?:|//|file:)""", page)
     assert (reported.root / REPORT).stat().st_mode & 0o777 == 0o600
+
+
+def test_failed_nodes_are_told_of(reported: Project) -> None:
+    """What failed before is shown with its error; the sound nodes are brought up to date."""
+    reported.patch("dev", "workers", "worker_1", "machine: {netwrok: {}}\n")
+    assert reported.snakemake("-k", *ENV).code == 1
+    reported.patch("dev", "workers", "worker_2", "machine: {sysctls: {vm.swappiness: '9'}}\n")
+    run = reported.ok("report", *ENV)
+    assert run.jobs == {"render_config:dev/worker_2", "validate_config:dev/worker_2", "report"}
+    page = reported.read(REPORT)
+    assert '<span class="pill failed">1 render failed</span>' in page
+    assert "unknown keys found during decoding" in page
+    assert "There is no validated machine config." in page
+    assert "vm.swappiness: &#39;9&#39;" in page
+    # The run that failed is the one that is drawn.
+    assert '<span class="bad">worker worker_1 render failed</span>' in page
+    # Mended, it is rendered for the report as ever.
+    reported.patch("dev", "workers", "worker_1", "machine: {}\n")
+    reported.ok("report", *ENV)
+    assert '<span class="pill validated">4 validated</span>' in reported.read(REPORT)
+
+
+def test_first_report_of_what_is_broken_is_an_error(dev: Project) -> None:
+    dev.patch("dev", "workers", "worker_1", "machine: {netwrok: {}}\n")
+    run = dev.snakemake("report", *ENV)
+    assert run.code == 1
+    assert "Error: patches/envs/dev/workers/worker_1/node.yaml: talosctl refuses it" in run.error
+
+
+def test_nodes_that_changed_since_and_that_were_asked(lab: Project) -> None:
+    up = ("-j4", "--config", "env=lab")
+    lab.ok("up", *up)
+    page = lab.root / "rendered_configs/lab/report.html"
+    lab.ok("report", *up)
+    assert '<span class="pill applied">5 applied</span>' in page.read_text()
+    lab.patch("lab", "workers", "worker_1", "machine: {sysctls: {vm.swappiness: '9'}}\n")
+    lab.ok("report", *up)
+    assert '<span class="pill stale">1 applied, changed since</span>' in page.read_text()
+    lab.ok("report", *up, "live=true")
+    assert '<span class="pill stale">1 applied, differs from Git</span>' in page.read_text()
+    lab.patch("lab", "workers", "worker_1", "machine: {}\n")
+    # Made again, so newer than what was applied; the node itself says that it is the same.
+    lab.ok("report", *up, "live=true")
+    assert '<span class="pill applied">5 applied</span>' in page.read_text()
 
 
 def test_text_of_patches_is_no_html(dev: Project) -> None:

@@ -44,7 +44,7 @@ def _opened(path: Any, flags: Any) -> None:
     if not flags & (os.O_WRONLY | os.O_RDWR):
         return
     parts = Path(os.fsdecode(path)).parts
-    if len(parts) == 3 and parts[0] == "logs":
+    if len(parts) == 3 and parts[0] == "logs" and parts[2].endswith(".log"):
         _job.name = parts[2].removesuffix(".log")
         _reached(_job.name, "start")
     elif ".snakemake" in parts and "metadata" in parts:
