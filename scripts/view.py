@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ _DOES = {
     "start_simulator": "starting simulated nodes",
     "cilium_layer": "rendering Cilium",
 }
+# How many lines there are for what the first one waits for.
+_LINES = 3
 _WHO = re.compile(r"^(?P<env>[\w.-]+)(?:/(?P<node>[\w.-]+))?: (?P<said>.*)", re.DOTALL)
 
 
@@ -80,40 +83,62 @@ class View:
         found = _WHO.match(text)
         if found is None:
             return False
-        who = f"{found['env']}/{found['node']}" if found["node"] else found["env"]
+        env, node, said = found["env"], found["node"], found["said"].splitlines()[0]
+        if node and self._last_word(f"{env}/{node}", said):
+            return True
+        # A step for the whole environment tells of one of its nodes.
+        return self._last_word(env, f"{node}: {said}" if node else said)
+
+    def _last_word(self, who: str, said: str) -> bool:
         jobs = [job for job in self.running.values() if job.who == who]
         for job in jobs:
-            job.said = found["said"].splitlines()[0]
+            job.said = said
         return bool(jobs)
 
 
-def shown(view: View, now: float, rows: int) -> RenderableType:
+def shown(view: View, now: float, rows: int, columns: int) -> RenderableType:
     """The view as it is drawn.
 
     :param now: in seconds of the same clock as all other times.
     :param rows: how many lines there are for it.
+    :param columns: how many characters there are in a line.
     """
     head = Table.grid(padding=(0, 2))
     count = f"{view.done} of {view.total} steps" if view.total else "looking what is to do"
     bar = ProgressBar(total=max(view.total, 1), completed=view.done, width=30)
     head.add_row(bar, Text(count), Text(clock(now - view.began), style="dim"))
     jobs = sorted(view.running.values(), key=lambda job: (not job.said, job.since, job.who))
-    room = max(rows - 2, 1)
+    room = max(rows - 1 - _LINES, 1)
     table = Table.grid(padding=(0, 2), expand=True)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for job in jobs[:room]:
+        cells = job.who, job.does, clock(now - job.since)
+        # Whoever waits longest says the whole of it; of the others, what fits into the line.
+        said = (
+            _folded(job.said, columns - _beside(jobs[:room], now)) if job is jobs[0] else job.said
+        )
         table.add_row(
-            Text(job.who, style="bold"),
-            Text(job.does),
-            Text(clock(now - job.since), style="dim"),
-            Text(job.said, style="dim"),
+            Text(cells[0], style="bold"),
+            Text(cells[1]),
+            Text(cells[2], style="dim"),
+            Text(said, style="dim"),
         )
     more = len(jobs) - room
     tail = [Text(f"and {more} more", style="dim")] if more > 0 else []
     return Group(head, table, *tail)
+
+
+def _beside(jobs: Sequence[Running], now: float) -> int:
+    """How many characters of a line the columns before the last one take."""
+    cells = [(job.who, job.does, clock(now - job.since)) for job in jobs]
+    return sum(max(map(len, column)) + 2 for column in zip(*cells, strict=True))
+
+
+def _folded(text: str, columns: int) -> str:
+    return "\n".join(textwrap.wrap(text, max(columns, 20), max_lines=_LINES, placeholder=" …"))
 
 
 def clock(seconds: float) -> str:

@@ -1,22 +1,21 @@
-"""``snakemake --logger talosmake``: a live view of the run, by Snakemake's logger plugin interface.
+"""The live view of a run, by Snakemake's logger plugin interface, as the profile's ``logger``.
 
 Where the output is no terminal, it is Snakemake's own. set-up makes this module known to .venv.
 """
 
-from __future__ import annotations
-
 import sys
 import time
+from dataclasses import dataclass, field
 from logging import ERROR, WARNING, LogRecord
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 if TYPE_CHECKING:
-    from rich.live import Live
+    from rich.live import Live as LiveDisplay
 
 # What the view needs is imported when there is one to draw: Snakemake imports this at every start.
 if (_code := str(Path(__file__).resolve().parents[2])) not in sys.path:
@@ -28,48 +27,55 @@ _NOISE = ("Assuming unrestricted", "Building DAG", "Using shell", "Select jobs",
 _INTERRUPTED = "Terminating processes on user request"
 
 
+@dataclass
+class LogHandlerSettings(LogHandlerSettingsBase):  # type: ignore[misc]  # no types there
+    """What Snakemake's command line can set."""
+
+    plain: bool = field(
+        default=False, metadata={"help": "Show Snakemake's own output, also on a terminal."}
+    )
+
+
 class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface has no types here
-    """Draws the view on a terminal; elsewhere writes what Snakemake itself would."""
+    """Draws the view on a terminal; elsewhere does nothing, and Snakemake writes its own output."""
 
     def __post_init__(self) -> None:
         """Begin to draw, where there is somebody to see it."""
+        self.live: LiveDisplay | None = None
+        shown = self.common_settings
+        stream = sys.stdout if shown.stdout else sys.stderr
+        own = shown.dryrun or shown.quiet or shown.verbose or shown.printshellcmds
+        if own or self.settings.plain or not stream.isatty():
+            return
         from rich.console import Console
         from rich.live import Live
 
         from scripts import view
 
         self._shown = view.shown
-        settings = self.common_settings
-        stream = sys.stdout if settings.stdout else sys.stderr
-        self.console = Console(file=stream)
         self.view = view.View(time.monotonic())
-        self.live: Live | None = None
-        self.plain: ColorizingTextHandler | None = None
-        if not self.console.is_terminal or settings.dryrun or settings.quiet or settings.verbose:
-            self.plain = ColorizingTextHandler(nocolor=settings.nocolor, stream=stream)
-            self.plain.setFormatter(DefaultFormatter(settings.quiet, settings.show_failed_logs))
-            self.addFilter(
-                DefaultFilter(
-                    settings.quiet,
-                    settings.debug_dag,
-                    settings.verbose,
-                    settings.dryrun,
-                    settings.printshellcmds,
-                )
-            )
+        # Lines longer than the terminal stay whole: a command in them can be copied.
+        self.console = Console(file=stream, soft_wrap=True)
+        if self.console.is_dumb_terminal:
             return
+        # What is written to a file or a pipe goes there, and not above the view.
         self.live = Live(
-            console=self.console, get_renderable=self._drawn, refresh_per_second=5, transient=True
+            console=self.console,
+            get_renderable=self._drawn,
+            refresh_per_second=5,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=sys.stderr.isatty(),
         )
         self.live.start()
 
     def _drawn(self) -> object:
-        return self._shown(self.view, time.monotonic(), min(self.console.height - 2, 20))
+        rows, columns = min(self.console.height - 2, 20), self.console.width
+        return self._shown(self.view, time.monotonic(), rows, columns)
 
     def emit(self, record: LogRecord) -> None:
         """Take in one message of Snakemake's or of a step."""
-        if self.plain is not None:
-            self.plain.emit(record)
+        if self.live is None:
             return
         event = getattr(record, "event", None)
         if event is None:
@@ -127,8 +133,8 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
 
     @property
     def writes_to_stream(self) -> bool:
-        """It takes the place of Snakemake's own output."""
-        return True
+        """Whether it takes the place of Snakemake's own output."""
+        return self.live is not None
 
     @property
     def writes_to_file(self) -> bool:

@@ -11,7 +11,7 @@ from scripts.view import View, clock, shown
 def drawn(view: View, now: float, rows: int = 20) -> list[str]:
     console = Console(file=io.StringIO(), width=60, height=rows, color_system=None)
     with console.capture() as text:
-        console.print(shown(view, now, rows))
+        console.print(shown(view, now, rows, 60))
     return [line.rstrip() for line in text.get().splitlines()]
 
 
@@ -22,13 +22,15 @@ def test_what_runs_and_what_it_waits_for() -> None:
     view.know(1, "apply_worker", {"env": "dev", "node": "worker_1"})
     view.know(2, "bootstrap_cluster", {"env": "dev"})
     assert not view.hear("a line of Snakemake's")
-    assert not view.hear("dev/worker_2: is another's")
+    assert not view.hear("prod/worker_1: is another's")
     assert view.hear("dev: waiting for 3 etcd members (20 of 300 s): it knows 1: cp-1, and so on")
-    head, first, second = drawn(view, 165.0)
-    assert head.endswith("3 of 12 steps  1:05")
-    assert first.startswith("dev           bootstrapping  55 s  waiting for 3 etcd")
-    assert first.endswith("…")
-    assert second.split() == ["dev/worker_1", "applying", "55", "s"]
+    assert drawn(view, 165.0)[0].endswith("3 of 12 steps  1:05")
+    assert drawn(view, 165.0)[1:] == [
+        "dev           bootstrapping  55 s  waiting for 3 etcd",
+        "                                   members (20 of 300 s): it",
+        "                                   knows 1: cp-1, and so on",
+        "dev/worker_1  applying       55 s",
+    ]
     view.finish(2)
     view.finish(7)
     assert len(drawn(view, 166.0)) == 2
@@ -41,9 +43,33 @@ def test_fifty_nodes_on_a_small_window() -> None:
     view.start(range(50), now=1.0)
     view.hear("dev/worker_49: waiting for something")
     lines = drawn(view, 2.0, rows=10)
-    assert len(lines) == 10
+    assert len(lines) == 10 - 2  # two are kept for a long reason
     assert lines[1].startswith("dev/worker_49")  # who waits is never hidden
-    assert lines[-1] == "and 42 more"
+    assert lines[-1] == "and 44 more"
+
+
+def test_a_long_reason_is_cut() -> None:
+    view = View(began=0.0, total=2)
+    for number, node in enumerate(("cp_1", "worker_1")):
+        view.know(number, "apply_worker", {"env": "dev", "node": node})
+        view.start([number], now=1.0)
+        view.hear(f"dev/{node}: " + "a long reason " * 20)
+    lines = drawn(view, 2.0)
+    assert len(lines) == 1 + 3 + 1
+    assert all(len(line) <= 60 for line in lines)
+    assert lines[3].endswith("…")
+    assert lines[4].endswith("…")
+
+
+def test_an_environments_step_that_tells_of_a_node() -> None:
+    view = View(began=0.0, total=2)
+    view.know(1, "start_lab", {"env": "lab"})
+    view.start([1], now=1.0)
+    assert view.hear("lab/cp_1: waiting for its first line on the console (3 of 90 s)")
+    lines = " ".join(line.strip() for line in drawn(view, 2.0)[1:])
+    said = "cp_1: waiting for its first line on the console (3 of 90 s)"
+    assert lines == f"lab  powering on  1 s  {said}"
+    assert not view.hear("other/cp_1: is another's")
 
 
 def test_before_anything_is_known() -> None:
