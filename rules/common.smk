@@ -116,6 +116,7 @@ onstart:
 
 onsuccess:
     if WORK - STOPS:
+        progress.settle(workflow.logger_manager.queue_listener)
         for environment in ENVIRONMENTS.values():
             print(housekeeping.summary(environment))
     jobs.end()

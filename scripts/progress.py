@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from logging.handlers import QueueListener
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -26,6 +27,7 @@ _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
 _SAY_AFTER = 3.0
 _SAY_EVERY = 15.0
+_SETTLE = 2.0
 _TIME = r"\d{4}-\d\d-\d\dT\S+Z"
 _silent = threading.Event()
 
@@ -83,6 +85,17 @@ def _record(text: str) -> None:
     if file is not None:
         file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
         file.flush()
+
+
+def settle(listener: QueueListener | None) -> None:
+    """Wait until all that was said is shown, so that what is printed next stands below it.
+
+    :param listener: Snakemake's own, which shows from another thread; None where there is none.
+    """
+    end = time.monotonic() + _SETTLE
+    queue = getattr(listener, "queue", None)
+    while getattr(queue, "unfinished_tasks", 0) and time.monotonic() < end:
+        time.sleep(0.005)
 
 
 def error_in(log: Path) -> str:

@@ -1,31 +1,35 @@
-"""The live view of a run: what is done, what each node does now, what is waited for (pure)."""
+"""What is known of a run: what is done, what each node does now, what is waited for (pure).
+
+Shown on a terminal by :mod:`scripts.terminal`, elsewhere by :class:`Lines`.
+"""
 
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TextIO
 
-from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
-# What a job does, by its rule.
-_DOES = {
-    "render_config": "rendering",
-    "validate_config": "validating",
-    "apply_controlplane": "applying",
-    "apply_worker": "applying",
-    "bootstrap_cluster": "bootstrapping",
-    "make_vm": "making the machine",
-    "start_lab": "powering on",
-    "start_simulator": "starting simulated nodes",
-    "cilium_layer": "rendering Cilium",
+# What a job does, and has done, by its rule.
+_WORDS = {
+    "render_config": ("rendering", "rendered"),
+    "validate_config": ("validating", "validated"),
+    "unpack_config": ("unpacking", "unpacked"),
+    "apply_controlplane": ("applying", "applied"),
+    "apply_worker": ("applying", "applied"),
+    "bootstrap_cluster": ("bootstrapping", "bootstrapped"),
+    "make_network": ("making the network", "network made"),
+    "make_storage": ("making the storage", "storage made"),
+    "make_vm": ("making the machine", "machine made"),
+    "start_lab": ("powering on", "powered on"),
+    "start_simulator": ("starting simulated nodes", "simulated nodes started"),
+    "throwaway_secrets": ("making throw-away secrets", "throw-away secrets made"),
+    "client_certificate": ("making the client certificate", "client certificate made"),
+    "talosconfig": ("writing the talosconfig", "talosconfig written"),
+    "apply_script": ("writing apply.sh", "apply.sh written"),
+    "cilium_layer": ("rendering Cilium", "Cilium rendered"),
+    "lint_environment": ("linting", "linted"),
 }
-# How many lines there are for what the first one waits for.
-_LINES = 3
 _WHO = re.compile(r"^(?P<env>[\w.-]+)(?:/(?P<node>[\w.-]+))?: (?P<said>.*)", re.DOTALL)
 
 
@@ -33,7 +37,7 @@ _WHO = re.compile(r"^(?P<env>[\w.-]+)(?:/(?P<node>[\w.-]+))?: (?P<said>.*)", re.
 class Running:
     """A job that runs.
 
-    :ivar who: the node, or the environment.
+    :ivar who: the node, or the environment; "" for a target.
     :ivar since: when it began, in seconds of the clock that :class:`View` is given.
     :ivar said: its last word.
     """
@@ -42,6 +46,7 @@ class Running:
     does: str
     since: float
     said: str = ""
+    did: str = ""
 
 
 @dataclass
@@ -49,34 +54,36 @@ class View:
     """What is known of a run.
 
     :ivar running: by Snakemake's number of the job.
+    :ivar failed: how many jobs failed.
     :ivar errors: what failed, to be shown together at the end.
     """
 
     began: float
     total: int = 0
     done: int = 0
+    failed: int = 0
     running: dict[int, Running] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     interrupted: bool = False
-    _known: dict[int, tuple[str, str]] = field(default_factory=dict)
+    _known: dict[int, tuple[str, str, str]] = field(default_factory=dict)
 
     def know(self, job: int, rule: str, wildcards: Mapping[str, str]) -> None:
         """Remember what a job is."""
         env, node = wildcards.get("env", ""), wildcards.get("node", "")
-        who = f"{env}/{node}" if node else env
-        self._known[job] = who, does = who, _DOES.get(rule, rule.replace("_", " "))
+        name = rule.replace("_", " ")
+        self._known[job] = (f"{env}/{node}" if node else env, *_WORDS.get(rule, (name, name)))
         if job in self.running:  # which Snakemake tells first
-            self.running[job].who, self.running[job].does = who, does
+            self.start([job], self.running[job].since)
 
     def start(self, jobs: Sequence[int], now: float) -> None:
         """Jobs began."""
         for job in jobs:
-            who, does = self._known.get(job, ("", f"job {job}"))
-            self.running[job] = Running(who, does, now)
+            who, does, did = self._known.get(job, ("", f"job {job}", f"job {job}"))
+            self.running[job] = Running(who, does, now, did=did)
 
-    def finish(self, job: int) -> None:
-        """A job ended, well or not."""
-        self.running.pop(job, None)
+    def finish(self, job: int) -> Running | None:
+        """A job ended, well or not: it, as far as it is known."""
+        return self.running.pop(job, None)
 
     def hear(self, text: str) -> bool:
         """Take what a step says for the last word of its job; whether there is such a job."""
@@ -96,49 +103,64 @@ class View:
         return bool(jobs)
 
 
-def shown(view: View, now: float, rows: int, columns: int) -> RenderableType:
-    """The view as it is drawn.
+class Screen(Protocol):
+    """Where a run is shown.
 
-    :param now: in seconds of the same clock as all other times.
-    :param rows: how many lines there are for it.
-    :param columns: how many characters there are in a line.
+    :ivar draws: whether what runs is drawn anew all the time, with the last word of each job.
     """
-    head = Table.grid(padding=(0, 2))
-    count = f"{view.done} of {view.total} steps" if view.total else "looking what is to do"
-    bar = ProgressBar(total=max(view.total, 1), completed=view.done, width=30)
-    head.add_row(bar, Text(count), Text(clock(now - view.began), style="dim"))
-    jobs = sorted(view.running.values(), key=lambda job: (not job.said, job.since, job.who))
-    room = max(rows - 1 - _LINES, 1)
-    table = Table.grid(padding=(0, 2), expand=True)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-    for job in jobs[:room]:
-        cells = job.who, job.does, clock(now - job.since)
-        # Whoever waits longest says the whole of it; of the others, what fits into the line.
-        said = (
-            _folded(job.said, columns - _beside(jobs[:room], now)) if job is jobs[0] else job.said
+
+    draws: bool
+
+    def show(self, text: str, style: str = "") -> None:
+        """Show a text that stays.
+
+        :param style: as in rich, where there are any.
+        """
+
+    def close(self) -> None:
+        """Draw no more."""
+
+
+class Lines:
+    """Plain lines, one after the other, as in a pipeline's log.
+
+    :param stream: where they go.
+    """
+
+    draws = False
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def show(self, text: str, style: str = "") -> None:
+        """Write a line at once."""
+        print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing is drawn."""
+
+
+def ended(view: View, job: Running, now: float, failed: bool = False) -> str:
+    """The line about a job that ended; "" for a target, which does nothing itself."""
+    if not job.who:
+        return ""
+    width = len(str(view.total))
+    count = "failed".rjust(2 * width + 4) if failed else f"{view.done:{width}} of {view.total}"
+    took = f" ({clock(now - job.since)})" if now - job.since >= 1 else ""
+    return f"{count}  {job.who}: {job.does if failed else job.did}{took}"
+
+
+def outcome(view: View) -> str:
+    """How a run ended that did not do all, and how to go on; "" for one that did."""
+    count = f"{view.done} of {view.total} steps"
+    if view.interrupted:
+        return f"Interrupted after {count}. The same command goes on where this one stopped."
+    if view.failed:
+        return (
+            f"{view.failed} failed, {count} are done. When what is wrong is mended, the same "
+            "command goes on."
         )
-        table.add_row(
-            Text(cells[0], style="bold"),
-            Text(cells[1]),
-            Text(cells[2], style="dim"),
-            Text(said, style="dim"),
-        )
-    more = len(jobs) - room
-    tail = [Text(f"and {more} more", style="dim")] if more > 0 else []
-    return Group(head, table, *tail)
-
-
-def _beside(jobs: Sequence[Running], now: float) -> int:
-    """How many characters of a line the columns before the last one take."""
-    cells = [(job.who, job.does, clock(now - job.since)) for job in jobs]
-    return sum(max(map(len, column)) + 2 for column in zip(*cells, strict=True))
-
-
-def _folded(text: str, columns: int) -> str:
-    return "\n".join(textwrap.wrap(text, max(columns, 20), max_lines=_LINES, placeholder=" …"))
+    return ""
 
 
 def clock(seconds: float) -> str:

@@ -20,6 +20,8 @@ from tests import forked
 REPOSITORY = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
+OWN_OUTPUT = "--logger-talosmake-off"
+
 # Without Cilium, which has its own tests.
 CLUSTER_ENV = """\
 CLUSTER_NAME=talos-test
@@ -106,8 +108,8 @@ class Project:
         return [str(BIN / "snakemake"), "-s", str(REPOSITORY / "Snakefile"), *arguments]
 
     def snakemake(self, *arguments: str, timeout: float = 180) -> Run:
-        """Run Snakemake in the project."""
-        command = self.command(*arguments)
+        """Run Snakemake in the project, with its own output, which tells of every job."""
+        command = self.command(OWN_OUTPUT, *arguments)
         with forked.server() as server:
             return Run(*server.run(command, self.root, self.variables, timeout))
 
@@ -157,7 +159,7 @@ class Project:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start Snakemake in a process group of its own, to be interrupted."""
         return subprocess.Popen(
-            self.command(*arguments),
+            self.command(OWN_OUTPUT, *arguments),
             cwd=self.root,
             env=self.variables,
             stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
-"""The live view of a run, by Snakemake's logger plugin interface, as the profile's ``logger``.
+"""How a run is shown, by Snakemake's logger plugin interface, as the profile's ``logger``.
 
-Where the output is no terminal, it is Snakemake's own. set-up makes this module known to .venv.
+A live view on a terminal, plain lines elsewhere. set-up makes this module known to .venv.
 """
 
 import sys
@@ -15,84 +15,75 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 if TYPE_CHECKING:
-    from rich.live import Live as LiveDisplay
+    from scripts.view import Screen
 
-# What the view needs is imported when there is one to draw: Snakemake imports this at every start.
+# What is shown is imported when there is a run: Snakemake imports this at every start.
 if (_code := str(Path(__file__).resolve().parents[2])) not in sys.path:
     sys.path.insert(0, _code)
 
 
-# What Snakemake says before and between jobs, of no use to somebody who sees the view.
-_NOISE = ("Assuming unrestricted", "Building DAG", "Using shell", "Select jobs", "Execute ")
+# What Snakemake says before and between jobs, of no use to somebody who sees the steps.
+_NOISE = (
+    *("Assuming unrestricted", "Building DAG", "Using shell", "Select jobs", "Execute "),
+    "Shutting down, this might take some time",
+)
 _INTERRUPTED = "Terminating processes on user request"
+# What it says at the end of a run in which something failed; the errors themselves are shown.
+_FAILED = ("Exiting because a job execution failed", "WorkflowError:\nAt least one job did not")
 
 
 @dataclass
 class LogHandlerSettings(LogHandlerSettingsBase):  # type: ignore[misc]  # no types there
     """What Snakemake's command line can set."""
 
-    plain: bool = field(
-        default=False, metadata={"help": "Show Snakemake's own output, also on a terminal."}
-    )
+    off: bool = field(default=False, metadata={"help": "Show Snakemake's own output."})
 
 
 class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface has no types here
-    """Draws the view on a terminal; elsewhere does nothing, and Snakemake writes its own output."""
+    """Shows a run; does nothing where Snakemake's own output is wanted."""
 
     def __post_init__(self) -> None:
-        """Begin to draw, where there is somebody to see it."""
-        self.live: LiveDisplay | None = None
+        """Begin to show, unless it is a dry run or a person asked for more, or less."""
+        self.screen: Screen | None = None
         shown = self.common_settings
-        stream = sys.stdout if shown.stdout else sys.stderr
-        own = shown.dryrun or shown.quiet or shown.verbose or shown.printshellcmds
-        if own or self.settings.plain or not stream.isatty():
+        if shown.dryrun or shown.quiet or shown.verbose or shown.printshellcmds:
             return
-        from rich.console import Console
-        from rich.live import Live
-
+        if self.settings.off:
+            return
         from scripts import view
 
-        self._shown = view.shown
         self.view = view.View(time.monotonic())
-        # Lines longer than the terminal stay whole: a command in them can be copied.
-        self.console = Console(file=stream, soft_wrap=True)
-        if self.console.is_dumb_terminal:
-            return
-        # What is written to a file or a pipe goes there, and not above the view.
-        self.live = Live(
-            console=self.console,
-            get_renderable=self._drawn,
-            refresh_per_second=5,
-            transient=True,
-            redirect_stdout=sys.stdout.isatty(),
-            redirect_stderr=sys.stderr.isatty(),
-        )
-        self.live.start()
+        self.ended, self.outcome = view.ended, view.outcome
+        stream = sys.stdout if shown.stdout else sys.stderr
+        if stream.isatty():
+            from scripts import terminal
 
-    def _drawn(self) -> object:
-        rows, columns = min(self.console.height - 2, 20), self.console.width
-        return self._shown(self.view, time.monotonic(), rows, columns)
+            if terminal.is_capable(stream):
+                self.screen = terminal.Terminal(self.view, stream)
+                return
+        self.screen = view.Lines(stream)
 
     def emit(self, record: LogRecord) -> None:
         """Take in one message of Snakemake's or of a step."""
-        if self.live is None:
+        if self.screen is None:
             return
         event = getattr(record, "event", None)
         if event is None:
-            self._said(record)
+            self._said(self.screen, record)
         else:
-            self._happened(event, record)
+            self._happened(self.screen, event, record)
 
-    def _happened(self, event: str, record: LogRecord) -> None:
+    def _happened(self, screen: "Screen", event: str, record: LogRecord) -> None:
         told = record.__dict__
         if event == LogEvent.JOB_INFO:
             self.view.know(told["jobid"], told["rule_name"], dict(told.get("wildcards") or {}))
         elif event == LogEvent.JOB_STARTED:
             self.view.start(told["jobs"], time.monotonic())
         elif event == LogEvent.JOB_FINISHED:
-            self.view.finish(told["job_id"])
+            self._finished(screen, told["job_id"])
         elif event == LogEvent.JOB_ERROR:
-            self.view.finish(told["jobid"])
+            self._finished(screen, told["jobid"], failed=True)
+            self.view.failed += 1
             logs = ", ".join(told.get("log") or ())
             self.view.errors.append(f"  log: {logs}" if logs else "")
         elif event == LogEvent.PROGRESS:
@@ -100,41 +91,48 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
         elif event == LogEvent.RUN_INFO:
             self.view.total = int((told.get("stats") or {}).get("total", 0))
         elif event == LogEvent.ERROR:
-            self.view.errors.append(record.getMessage())
+            self._went_wrong(record.getMessage())
 
-    def _said(self, record: LogRecord) -> None:
-        from rich.text import Text
+    def _finished(self, screen: "Screen", number: int, failed: bool = False) -> None:
+        job = self.view.finish(number)
+        # Snakemake counts a moment later.
+        self.view.done += not failed
+        line = self.ended(self.view, job, time.monotonic(), failed) if job else ""
+        if line and not screen.draws:
+            screen.show(line)
 
+    def _said(self, screen: "Screen", record: LogRecord) -> None:
         text = record.getMessage()
         if _INTERRUPTED in text:
             self.view.interrupted = True
         elif record.levelno >= ERROR:
-            self.view.errors.append(text)
+            self._went_wrong(text)
         elif record.levelno >= WARNING:
-            self.console.print(Text(text, style="yellow"))
-        elif not self.view.hear(text) and text != "None" and not text.startswith(_NOISE):
-            self.console.print(Text(text))
+            screen.show(text, "yellow")
+        elif not text.startswith(_NOISE) and text != "None":
+            heard = self.view.hear(text)
+            if not (heard and screen.draws):
+                screen.show(text)
+
+    def _went_wrong(self, text: str) -> None:
+        if not text.startswith(_FAILED):
+            self.view.errors.append(text)
 
     def close(self) -> None:
         """Leave a clean terminal, with what failed and how to go on."""
-        from rich.text import Text
-
-        if self.live is not None:
-            self.live.stop()
-            self.live = None
+        if (screen := self.screen) is not None:
+            self.screen = None
+            screen.close()
             for error in filter(None, dict.fromkeys(self.view.errors)):
-                self.console.print(Text(error, style="bold red" if "Error" in error else ""))
-            if self.view.interrupted:
-                self.console.print(
-                    f"Interrupted after {self.view.done} of {self.view.total} steps. The same "
-                    "command goes on where this one stopped."
-                )
+                screen.show(error, "bold red" if "Error" in error else "")
+            if outcome := self.outcome(self.view):
+                screen.show(outcome)
         super().close()
 
     @property
     def writes_to_stream(self) -> bool:
         """Whether it takes the place of Snakemake's own output."""
-        return self.live is not None
+        return self.screen is not None
 
     @property
     def writes_to_file(self) -> bool:

@@ -1,10 +1,11 @@
-"""The live view, as a person at a terminal sees it."""
+"""What a run shows: the live view, as a person at a terminal sees it, and lines elsewhere."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -15,7 +16,7 @@ from typing import IO
 import pyte
 import pytest
 
-from tests.project import Project
+from tests.project import OWN_OUTPUT, Project
 
 VIEW = ("-j4", "--config", "env=lab")
 _ROWS = 24
@@ -96,12 +97,16 @@ def test_errors_stand_at_the_end(lab: Project) -> None:
     assert not terminal.screen.cursor.hidden
 
 
-def test_interrupted(lab: Project, network: str) -> None:
+def _refusing_node(lab: Project, network: str) -> None:
     lab.node("lab", "workers", "worker_1", f"{network}.201", "NODE_MAC=52:54:00:00:00:21\n")
     lab.ok("validate", "-j4", "--config", "env=lab")
     lab.ok(".simulator/lab/ready", "-j1", "--config", "env=lab")
     faults = lab.write(".simulator/lab/faults.tmp", f'{{"{network}.201": [{{"fault": "refuse"}}]}}')
     faults.rename(lab.root / ".simulator/lab/faults.json")
+
+
+def test_interrupted(lab: Project, network: str) -> None:
+    _refusing_node(lab, network)
     terminal = Terminal(lab, *VIEW)
     terminal.watch("waiting for the Talos API")
     os.kill(terminal.process.pid, signal.SIGINT)
@@ -146,7 +151,7 @@ def _nodes(lab: Project) -> str:
     return output[output.index("lab: cluster") :]
 
 
-@pytest.mark.parametrize("options", ["--logger-talosmake-plain", "--verbose", "-p", "-n"])
+@pytest.mark.parametrize("options", [OWN_OUTPUT, "--verbose", "-p", "-n"])
 def test_snakemakes_own_output_on_a_terminal(lab: Project, options: str) -> None:
     terminal = Terminal(lab, "validate", options, *VIEW)
     terminal.watch()
@@ -163,7 +168,72 @@ def test_quiet_on_a_terminal(lab: Project) -> None:
     assert not any(" steps  " in line for line in terminal.seen)
 
 
-def test_elsewhere_it_is_snakemakes_own_output(lab: Project) -> None:
-    run = lab.ok("validate", *VIEW)
-    assert "validate_config:lab/worker_1" in run.jobs
+def _lines(lab: Project, *arguments: str) -> tuple[int, list[str]]:
+    """What a pipeline's log has of a run."""
+    run = lab.run(*lab.command(*arguments))
     assert "\x1b[" not in run.output
+    assert "rule " not in run.output
+    return run.code, run.output.splitlines()
+
+
+def test_plain_lines_where_there_is_no_terminal(lab: Project) -> None:
+    code, lines = _lines(lab, *VIEW)
+    assert code == 0, lines
+    steps = [line for line in lines if re.match(r" *\d+ of 23  lab", line)]
+    # All but the target itself, each once, counted.
+    assert [int(line.split()[0]) for line in steps] == list(range(1, 23))
+    assert any(line.partition("  ")[2].startswith("lab/cp_1: validated") for line in steps)
+    assert steps[-1].partition("  ")[2].startswith(("lab/worker", "lab: bootstrapped"))
+    # What is printed at the end stands below the last step.
+    summary = lines.index("lab: 3 control planes and 2 workers: 5 applied; bootstrapped")
+    assert summary > max(map(lines.index, steps))
+    assert "Nothing to be done" in "".join(_lines(lab, *VIEW)[1])
+
+
+def test_plain_lines_about_what_failed(lab: Project) -> None:
+    for worker in ("worker_1", "worker_2"):
+        lab.patch("lab", "workers", worker, "machine: {netwrok: {}}\n")
+    code, lines = _lines(lab, "validate", "--keep-going", *VIEW)
+    assert code == 1
+    failed = [line.strip() for line in lines if line.strip().startswith("failed ")]
+    assert {line.partition(" (")[0] for line in failed} == {
+        "failed  lab/worker_1: rendering",
+        "failed  lab/worker_2: rendering",
+    }
+    # Errors stand together at the end, each with its log file.
+    last_step = max(i for i, line in enumerate(lines) if re.match(r" *\d+ of \d+  ", line))
+    for worker in ("worker_1", "worker_2"):
+        [error] = [i for i, line in enumerate(lines) if f"refuses it for lab/{worker}" in line]
+        log = lines.index(f"  log: logs/lab/worker-{worker}.render.log")
+        assert last_step < error < log
+    assert lines[-1] == (
+        "2 failed, 10 of 16 steps are done. When what is wrong is mended, the same command goes on."
+    )
+
+
+def test_plain_lines_of_an_interrupted_run(lab: Project, network: str) -> None:
+    process = _waiting_for_a_node(lab, network)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0].decode()
+    assert process.returncode != 0
+    assert "lab/worker_1: waiting for the Talos API" in output
+    assert "The same command goes on where this one stopped." in output
+
+
+def _waiting_for_a_node(lab: Project, network: str) -> subprocess.Popen[bytes]:
+    """A run, not on a terminal, that waits for a node which refuses to answer."""
+    _refusing_node(lab, network)
+    process = subprocess.Popen(
+        lab.command(*VIEW),
+        cwd=lab.root,
+        env=lab.variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    log = lab.root / "logs/lab/worker-worker_1.apply.log"
+    end = time.monotonic() + 60
+    while not (log.exists() and "waiting for the Talos API" in log.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return process

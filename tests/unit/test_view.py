@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from scripts.view import View, clock, shown
+from scripts.terminal import shown
+from scripts.view import Lines, Running, View, clock, ended, outcome
 
 
 def drawn(view: View, now: float, rows: int = 20) -> list[str]:
@@ -74,6 +75,38 @@ def test_an_environments_step_that_tells_of_a_node() -> None:
 
 def test_before_anything_is_known() -> None:
     assert "looking what is to do" in drawn(View(began=0.0), 1.0)[0]
+
+
+def test_a_line_for_each_step() -> None:
+    view = View(began=0.0, total=12)
+    view.start([1, 2, 3], now=1.0)
+    view.know(1, "render_config", {"env": "dev", "node": "cp_1"})
+    view.know(2, "apply_worker", {"env": "dev", "node": "worker_1"})
+    view.know(3, "up", {})
+    lines = []
+    for number, failed in ((1, False), (2, True), (3, False)):
+        job = view.finish(number)
+        assert job is not None
+        view.done += not failed
+        lines.append(ended(view, job, now=1.0 + 35 * (number - 1), failed=failed))
+    assert lines == [" 1 of 12  dev/cp_1: rendered", "  failed  dev/worker_1: applying (35 s)", ""]
+    assert view.finish(4) is None
+    assert ended(view, Running("dev", "x y", 0.0, did="x y"), 0.5) == " 2 of 12  dev: x y"
+
+
+def test_how_to_go_on() -> None:
+    assert outcome(View(0.0, total=3, done=3)) == ""
+    assert outcome(View(0.0, total=3, done=1, failed=2)).startswith("2 failed, 1 of 3 steps are")
+    stopped = View(0.0, total=3, done=1, failed=2, interrupted=True)
+    assert outcome(stopped).startswith("Interrupted after 1 of 3 steps.")
+
+
+def test_lines_are_written_at_once() -> None:
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.show("one: [2/3]", "bold")
+    lines.close()
+    assert stream.getvalue() == "one: [2/3]\n"
 
 
 @pytest.mark.parametrize(
