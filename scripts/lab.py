@@ -178,6 +178,9 @@ def _ensure_disk(path: Path) -> None:
 def command(environment: Environment, node: Node) -> list[str]:
     """The QEMU command of a node.
 
+    One processor: with more, a kernel that waits for a lock of another one's may spin for minutes
+    where the machine has not as many to spare.
+
     Two network interfaces: one for this machine to reach the node, with the Talos and the
     Kubernetes API forwarded from its loopback address, and one for the nodes to reach each other.
     """
@@ -188,8 +191,8 @@ def command(environment: Environment, node: Node) -> list[str]:
     return [
         "qemu-system-x86_64",
         *("-name", f"{environment.name}-{node.name}", "-nodefaults", "-no-user-config"),
-        *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", _CPU),
-        *("-smp", "2", "-m", str(_MEMORY), "-display", "none", "-no-reboot"),
+        *("-machine", "q35", "-accel", "tcg", "-cpu", _CPU),
+        *("-smp", "1", "-m", str(_MEMORY), "-display", "none", "-no-reboot"),
         *("-serial", f"file:{directory / 'console.log'}"),
         *("-pidfile", str(directory / "pid")),
         *("-kernel", str(GUEST / "vmlinuz"), "-initrd", str(GUEST / "initramfs")),
