@@ -166,8 +166,14 @@ class Wait:
         self.reason = ""
 
     def because(self, reason: str) -> None:
-        """Set why it still waits; shown while it waits and when the time is over."""
-        self.reason = reason.splitlines()[0][:300] if reason else ""
+        """Set why it still waits; shown while it waits and when the time is over.
+
+        Of an error of gRPC's only its last description is kept: what is around it is the same each
+        time.
+        """
+        first = reason.splitlines()[0] if reason else ""
+        last = first.rpartition("desc = ")[2].strip('"').removeprefix("transport: ")
+        self.reason = last[:300]
 
     def __iter__(self) -> Iterator[Wait]:
         start, said, pause = time.monotonic(), _SAY_AFTER - _SAY_EVERY, _FIRST_POLL

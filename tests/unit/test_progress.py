@@ -62,6 +62,28 @@ def test_reason_is_one_short_line() -> None:
     assert wait.reason == ""
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (
+            'rpc error: code = Unavailable desc = connection error: desc = "transport: '
+            'authentication handshake failed: EOF"',
+            "authentication handshake failed: EOF",
+        ),
+        (
+            "error getting version: rpc error: code = DeadlineExceeded desc = context deadline "
+            "exceeded",
+            "context deadline exceeded",
+        ),
+        ("10.9.0.11:50000: connection refused", "10.9.0.11:50000: connection refused"),
+    ],
+)
+def test_reason_has_no_wrapping(told: str, shown: str) -> None:
+    wait = Wait("dev", "x", 0)
+    wait.because(told)
+    assert wait.reason == shown
+
+
 def test_last_try_is_after_the_time_is_over_not_before() -> None:
     tries: list[int] = []
     with pytest.raises(NodeError):
