@@ -18,7 +18,7 @@ from jsonmerge import Merger
 
 from scripts import cilium_facts, envfile, known_facts, schematic, secrets, vm_facts
 from scripts.errors import ConfigError, InventoryError
-from scripts.model import Cluster, Environment, Goal, Node, Role, Settings
+from scripts.model import Cluster, Environment, Goal, Node, Role, Settings, natural
 from scripts.patches import parse, static_address
 from scripts.vm_model import Vms
 
@@ -339,7 +339,7 @@ def _nodes(directory: Path, facts: Mapping[str, str], cluster: Cluster) -> Itera
         if not role_directory.is_dir():
             continue
         layers = [*environment_layers, *_common(role_directory)]
-        for entry in sorted(role_directory.iterdir()):
+        for entry in sorted(role_directory.iterdir(), key=lambda entry: natural(entry.name)):
             if entry.is_dir() and entry.name[0] != ".":
                 yield _node(entry, role, layers, facts)
 

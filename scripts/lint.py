@@ -6,7 +6,6 @@ The rules are in ``lint_values``, ``lint_layers``, ``lint_network`` and ``lint_e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +15,7 @@ from typing import Any
 import yaml
 
 from scripts import positions
-from scripts.model import Environment, Node
+from scripts.model import Environment, Node, natural
 from scripts.patches import Patch, lookup
 from scripts.positions import Keys, Position
 from scripts.redact import REDACTED, secret_key
@@ -216,13 +215,8 @@ def joined(findings: Iterable[Finding], off: Iterable[str]) -> list[Finding]:
             of_it += [name for name in finding.nodes if name not in of_it]
     return sorted(
         (replace(finding, nodes=tuple(of_it)) for finding, of_it in nodes.items()),
-        key=lambda finding: (_natural(finding.where), finding),
+        key=lambda finding: (natural(finding.where), finding),
     )
-
-
-def _natural(where: str) -> list[tuple[int, str]]:
-    """Sorts line 9 before line 10."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", where)]
 
 
 def report(environment: Environment, findings: Sequence[Finding]) -> str:

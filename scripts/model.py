@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,6 +11,11 @@ from pathlib import Path
 
 from scripts.artifact_model import Artifact
 from scripts.vm_model import Vms
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """A key to sort by that has worker_9 before worker_10, and line 9 before line 10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", text)]
 
 
 class Role(StrEnum):
