@@ -67,7 +67,7 @@ def _watched_arguments() -> Iterator[set[bytes]]:
                     seen.add(path.read_bytes())
                 except OSError:
                     continue
-            time.sleep(0.005)
+            time.sleep(0.02)  # talosctl, the shortest, takes more than twice as long
 
     thread = threading.Thread(target=look)
     thread.start()

@@ -34,7 +34,11 @@ OLDEST_PYTHON = (3, 11)
 OLDEST_UV = (0, 5, 0)
 OLDEST_UV_TO_LOCK = (0, 7, 0)  # the first to compile dependency groups
 HEARTBEAT = 10.0
-BUILD_FLAGS = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w")
+# What debuggers read is left out when programs are linked; not making it saves a tenth of the time.
+BUILD_FLAGS = (
+    *("-mod=readonly", "-trimpath", "-buildvcs=false"),
+    *("-gcflags=all=-dwarf=false", "-ldflags", "-s -w"),
+)
 LIBVIRT = "libvirt.txt"
 FAILED_LIBVIRT = f"{LIBVIRT} (cannot be built here)"
 
