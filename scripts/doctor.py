@@ -78,7 +78,11 @@ def disk_space(directory: Path) -> Check:
     """Free space where the project is."""
     free = shutil.disk_usage(directory).free / 1024**3
     if free < _LITTLE_SPACE:
-        return Check(Verdict.WARNING, f"only {free:.1f} GiB of disk space are free here")
+        return Check(
+            Verdict.WARNING,
+            f"only {free:.1f} GiB of disk space are free here",
+            "du -xsh * .[!.]* | sort -h   (shows what takes it; logs/ and .lab/ can be removed)",
+        )
     return ok(f"{free:.0f} GiB of disk space are free here")
 
 
