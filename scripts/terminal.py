@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Sequence
 from typing import TextIO
@@ -19,10 +21,14 @@ from scripts.view import Running, View, clock
 # How many lines there are for what the first one waits for.
 _LINES = 3
 _HIGHEST = 20
+_DRAWN_EVERY = 0.2
 
 
 class Terminal:
     """Draws the view below all that is shown, until it is closed.
+
+    What is printed to stdout and stderr in the meantime stands above it, where they are this
+    terminal; what goes to a file or a pipe goes there.
 
     :param stream: the terminal.
     """
@@ -33,33 +39,84 @@ class Terminal:
         self._view = view
         # Lines longer than the terminal stay whole: a command in them can be copied.
         self._console = Console(file=stream, soft_wrap=True)
-        # What is written to a file or a pipe goes there, and not above the view.
         self._live = Live(
             console=self._console,
             get_renderable=self._drawn,
-            refresh_per_second=5,
+            auto_refresh=False,
             transient=True,
-            redirect_stdout=sys.stdout.isatty(),
-            redirect_stderr=sys.stderr.isatty(),
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
-        self._live.start()
+        # rich places the cursor, and writes later: with two threads at it, lines are left over.
+        self._turn = threading.RLock()
+        self._closed = threading.Event()
+        self._streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = (
+            _Above(self, stream) if stream.isatty() else stream for stream in self._streams
+        )
+        self._live.start(refresh=True)
+        self._drawing = threading.Thread(target=self._keep_drawing, daemon=True)
+        self._drawing.start()
 
     def _drawn(self) -> RenderableType:
         rows, columns = min(self._console.height - 2, _HIGHEST), self._console.width
         return shown(self._view, time.monotonic(), rows, columns)
 
+    def _keep_drawing(self) -> None:
+        while not self._closed.wait(_DRAWN_EVERY):
+            with self._turn:
+                self._live.refresh()
+
     def show(self, text: str, style: str = "") -> None:
         """Show a text above what is drawn; it stays."""
-        self._console.print(Text(text, style=style))
+        with self._turn:
+            self._console.print(Text(text, style=style))
 
     def close(self) -> None:
         """Remove what is drawn, and leave the terminal as it was."""
-        self._live.stop()
+        self._closed.set()
+        self._drawing.join()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, _Above):
+                stream.finish()
+        sys.stdout, sys.stderr = self._streams
+        with self._turn:
+            self._live.stop()
+
+
+class _Above(io.TextIOBase):
+    """What is written here stands above what is drawn, line by line."""
+
+    def __init__(self, terminal: Terminal, stream: TextIO) -> None:
+        self._terminal = terminal
+        self._stream = stream
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        if lines:
+            self._terminal.show("\n".join(lines))
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing: a line is shown when it is whole, or at the end."""
+
+    def finish(self) -> None:
+        """Show what is left, which no line break ended."""
+        if self._rest:
+            self._terminal.show(self._rest)
+            self._rest = ""
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
 
 def is_capable(stream: TextIO) -> bool:
-    """Whether it is a terminal that can be drawn on."""
-    return stream.isatty() and not Console(file=stream).is_dumb_terminal
+    """Whether a terminal can be drawn on."""
+    return not Console(file=stream).is_dumb_terminal
 
 
 def shown(view: View, now: float, rows: int, columns: int) -> RenderableType:
