@@ -39,14 +39,16 @@ class Running:
 
     :ivar who: the node, or the environment; "" for a target.
     :ivar since: when it began, in seconds of the clock that :class:`View` is given.
+    :ivar does: what it does, e.g. ``applying``.
+    :ivar did: the same when it is done.
     :ivar said: its last word.
     """
 
     who: str
     does: str
+    did: str
     since: float
     said: str = ""
-    did: str = ""
 
 
 @dataclass
@@ -79,7 +81,7 @@ class View:
         """Jobs began."""
         for job in jobs:
             who, does, did = self._known.get(job, ("", f"job {job}", f"job {job}"))
-            self.running[job] = Running(who, does, now, did=did)
+            self.running[job] = Running(who, does, did, now)
 
     def finish(self, job: int) -> Running | None:
         """A job ended, well or not: it, as far as it is known."""

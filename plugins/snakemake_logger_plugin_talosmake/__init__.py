@@ -5,10 +5,11 @@ A live view on a terminal, plain lines elsewhere. set-up makes this module known
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from logging import ERROR, WARNING, LogRecord
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -84,8 +85,7 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
         elif event == LogEvent.JOB_ERROR:
             self._finished(screen, told["jobid"], failed=True)
             self.view.failed += 1
-            logs = ", ".join(told.get("log") or ())
-            self.view.errors.append(f"  log: {logs}" if logs else "")
+            self.view.errors += _where_to_look(told)
         elif event == LogEvent.PROGRESS:
             self.view.done, self.view.total = told["done"], told["total"]
         elif event == LogEvent.RUN_INFO:
@@ -153,3 +153,10 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
     def needs_rulegraph(self) -> bool:
         """It draws no graph."""
         return False
+
+
+def _where_to_look(told: Mapping[str, Any]) -> list[str]:
+    """Below an error: the job's log files, and what an executor tells of a job elsewhere."""
+    logs = ", ".join(told.get("log") or ())
+    elsewhere = [f"{name.replace('_', ' ')}: {value}" for name, value in told["aux"].items()]
+    return [f"  {line}" for line in (f"log: {logs}" if logs else "", *elsewhere) if line]

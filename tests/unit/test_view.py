@@ -91,7 +91,7 @@ def test_a_line_for_each_step() -> None:
         lines.append(ended(view, job, now=1.0 + 35 * (number - 1), failed=failed))
     assert lines == [" 1 of 12  dev/cp_1: rendered", "  failed  dev/worker_1: applying (35 s)", ""]
     assert view.finish(4) is None
-    assert ended(view, Running("dev", "x y", 0.0, did="x y"), 0.5) == " 2 of 12  dev: x y"
+    assert ended(view, Running("dev", "x y", "x y", 0.0), 0.5) == " 2 of 12  dev: x y"
 
 
 def test_how_to_go_on() -> None:

@@ -101,8 +101,11 @@ def test_two_hundred_nodes(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_error_of_a_job_elsewhere(cluster: Project) -> None:
     cluster.patch("lab", "workers", "worker_1", "machine: {netwrok: {}}\n")
-    run = cluster.snakemake("validate", *_options(cluster), *ENV, timeout=400)
+    run = cluster.run(*cluster.command("validate", *_options(cluster), *ENV), timeout=400)
     assert run.code != 0
     said = cluster.read("logs/lab/worker-worker_1.render.log")
     assert "Error: patches/envs/lab/workers/worker_1/node.yaml: talosctl refuses it" in said
     assert "Traceback" not in run.output
+    assert re.search(r"failed  lab/worker_1: rendering", run.output), run.output
+    assert "  log: logs/lab/worker-worker_1.render.log" in run.output
+    assert re.search(r"^  external jobid: \d+", run.output, re.MULTILINE)
