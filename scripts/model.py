@@ -13,9 +13,11 @@ from scripts.artifact_model import Artifact
 from scripts.vm_model import Vms
 
 
-def natural(text: str) -> list[tuple[int, str]]:
+def natural(text: str) -> tuple[list[tuple[int, str]], str]:
     """A key to sort by that has worker_9 before worker_10, and line 9 before line 10."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", text)]
+    parts = re.split(r"(\d+)", text)
+    # The text itself tells cp_1 from cp_01, so that the order is the same everywhere.
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts], text
 
 
 class Role(StrEnum):

@@ -39,10 +39,12 @@ def test_nodes_are_directories_sorted_by_role_and_name(small: Project) -> None:
     small.node("dev", "control_planes", "cp_10", "10.9.0.13")
     small.node("dev", "control_planes", "cp_0", "10.9.0.14")
     small.node("dev", "control_planes", "cp_9", "10.9.0.15")
+    small.node("dev", "control_planes", "cp_09", "10.9.0.16")
     small.write("patches/envs/dev/workers/.cache/node.env", "")
     small.write("patches/envs/dev/workers/README.md", "")
     environment = dev()
-    assert [n.name for n in environment.nodes] == ["cp_0", "cp_1", "cp_9", "cp_10", "worker_1"]
+    control_planes = ["cp_0", "cp_1", "cp_09", "cp_9", "cp_10"]
+    assert [n.name for n in environment.nodes] == [*control_planes, "worker_1"]
     assert environment.first_control_plane.name == "cp_0"
     assert [n.name for n in environment.workers] == ["worker_1"]
     assert environment.node("worker", "worker_1").role is Role.WORKER
