@@ -13,6 +13,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 
 from scripts import files
 from scripts.model import Environment, Node
+from scripts.rollout import WITHOUT_ETCD
 
 TEMPLATES = Path(__file__).parent / "templates"
 _TEMPLATE = "apply.sh.j2"
@@ -34,6 +35,7 @@ def render_apply_script(environment: Environment) -> str:
         first=environment.first_control_plane.address,
         unchecked=[node.name for node in environment.nodes if not (node.mac or node.uuid)],
         apply_mode=environment.settings.apply_mode,
+        without_etcd=WITHOUT_ETCD,
         # Up, because `timeout 0` waits for ever.
         node_timeout=math.ceil(environment.settings.node_timeout),
         etcd_timeout=math.ceil(environment.settings.etcd_timeout),

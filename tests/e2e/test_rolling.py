@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from tests.project import Project, Run
+from tests.project import BIN, Project, Run
 
 UP = ("-j8", "--config", "env=lab")
 _SYSCTL = "machine:\n  sysctls:\n    vm.swappiness: '7'\n"
@@ -50,6 +51,7 @@ def test_one_job_at_a_time_still_bootstraps(lab: Project, network: str) -> None:
 
 
 _NEEDS_REBOOT = "machine:\n  env:\n    A_NAME: {}\n"
+_SCRIPT = "rendered_configs/lab/apply.sh"
 _CONTROL_PLANES = "patches/envs/lab/control_planes/common.yaml"
 
 
@@ -72,6 +74,22 @@ def _fault(lab: Project, text: str) -> None:
     temporary.rename(lab.root / ".simulator/lab/faults.json")
 
 
+def _slow_writing_talosctl(lab: Project) -> Path:
+    """A directory with a talosctl that pauses after each line it writes about a service."""
+    lab.write(
+        "slow/talosctl",
+        f"""#!/usr/bin/env bash
+[[ $1 == service ]] || exec {BIN}/talosctl "$@"
+set -o pipefail
+{BIN}/talosctl "$@" | while IFS= read -r line; do
+  printf '%s\\n' "$line" || exit 141
+  sleep 0.05
+done
+""",
+    ).chmod(0o755)
+    return lab.root / "slow"
+
+
 def test_reboots_wait_for_etcd(lab: Project, network: str) -> None:
     facts = lab.read("patches/envs/lab/cluster.env").replace("ETCD_TIMEOUT=30", "ETCD_TIMEOUT=2")
     lab.ok(*UP)
@@ -92,9 +110,17 @@ def test_reboots_wait_for_etcd(lab: Project, network: str) -> None:
     assert "Nothing was sent to it: a reboot now could cost etcd its quorum" in shown.output
     assert re.search(r"cp_\d: not changed, because the roll-out stopped at cp_\d", shown.output)
     assert "do not have their new config yet: cp_1, cp_2." in shown.output
-    script = lab.run("bash", "rendered_configs/lab/apply.sh")
+    # Also where talosctl is still writing its answer when the state is already there to read.
+    for path in ("", f"{_slow_writing_talosctl(lab)}:"):
+        script = lab.run("env", f"PATH={path}{lab.variables['PATH']}", "bash", _SCRIPT)
+        assert script.code == 1
+        waited = f"cp_1: waited 2 s for etcd to be healthy: the member at {network}.13"
+        assert waited in script.output
+    # And where a node that is up does not tell about etcd.
+    _fault(lab, f'{{"{network}.11": [{{"fault": "hang", "method": "ServiceList"}}]}}')
+    script = lab.run("bash", _SCRIPT)
     assert script.code == 1
-    assert f"cp_1: waited 2 s for etcd to be healthy: the member at {network}.13" in script.output
+    assert "cp_1: cannot be asked about etcd, so it is not rebooted" in script.output
     assert len(_boots(lab)) == before
 
     # It is back, and another one takes its time: the same command finishes.
@@ -109,7 +135,7 @@ def test_reboots_wait_for_etcd(lab: Project, network: str) -> None:
     # The same without Snakemake.
     lab.write(_CONTROL_PLANES, _NEEDS_REBOOT.format("two"))
     lab.ok("validate", *UP)
-    script = lab.run("bash", "rendered_configs/lab/apply.sh")
+    script = lab.run("bash", _SCRIPT)
     assert script.code == 0, script.output
     # No difference of configs, which holds all secrets.
     assert "immediate mode" not in script.output

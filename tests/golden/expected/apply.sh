@@ -137,15 +137,33 @@ wait_for_healthy_etcd() {
 # Sends a config to a running node; what differs, which talosctl shows with all secrets, is cut off.
 send() { node "$1" apply-config --file "$here/$2" --mode "$3" 2>&1 | sed -e '/diff:/,$d' -e 's/\(with a reboot\): .*/\1/'; }
 
+# The state of a control plane's etcd service; nothing before the node has one.
+etcd_state() {
+  local answer
+  answer=$(timeout 1 talosctl service etcd -n "$1" -e "$(endpoint_of "$1")" 2>&1) || {
+    [[ $answer == *"is not registered"* ]] && return
+    answer=${answer##*$'\n'}
+    echo "${answer:-no answer}"
+    return 1
+  }
+  awk '$1 == "STATE" { print $2 }' <<<"$answer"
+}
+
 boot_id() { node "$1" read /proc/sys/kernel/random/boot_id 2>/dev/null; }
 
 # A config that needs a reboot goes to a control plane only while all other etcd members are healthy.
 apply_with_reboot() {
   local name=$1 role=$2 address=$3 maintenance=$4 file=$5
   local before answer has_etcd=false end
-  if [[ $role == controlplane ]] && node "$address" service etcd 2>/dev/null | grep -qE '^STATE +(Running|Failed|Stopping)'; then
-    has_etcd=true
-    wait_for_healthy_etcd "$name" "$address"
+  if [[ $role == controlplane ]]; then
+    answer=$(etcd_state "$address") || fail "$name: cannot be asked about etcd, so it is not rebooted; nothing was sent: $answer"
+    case $answer in
+      '' | Initialized | Preparing | Waiting | Pre | Starting | Skipped) ;;
+      *)
+        has_etcd=true
+        wait_for_healthy_etcd "$name" "$address"
+        ;;
+    esac
   fi
   before=$(boot_id "$address") || fail "$name: its boot ID cannot be read"
   answer=$(send "$address" "$file" "$apply_mode") || fail "$name: $answer"
@@ -216,9 +234,8 @@ apply() {
 bootstrap_cluster() {
   local address answer end=$((SECONDS + wait_seconds))
   for address in "${control_planes[@]}"; do
-    answer=$(node "$address" service etcd 2>&1) || [[ $answer == *"is not registered"* ]] ||
-      fail "$address cannot be asked about etcd: $answer"
-    if grep -qE '^STATE +Running' <<<"$answer"; then
+    answer=$(etcd_state "$address") || fail "$address cannot be asked about etcd: $answer"
+    if [[ $answer == Running ]]; then
       say "etcd runs on $address already; not bootstrapped again"
       return
     fi
@@ -238,7 +255,7 @@ wait_for_etcd() {
   local address end=$((SECONDS + etcd_seconds)) members
   for address in "${control_planes[@]}"; do
     # Without an etcd that runs, a node leaves the question for members without an answer.
-    until node "$address" service etcd 2>/dev/null | grep -qE '^STATE +Running' && members=$(node "$address" etcd members 2>/dev/null | tail -n +2 | wc -l) && ((members >= ${#control_planes[@]})); do
+    until [[ $(etcd_state "$address") == Running ]] && members=$(node "$address" etcd members 2>/dev/null | tail -n +2 | wc -l) && ((members >= ${#control_planes[@]})); do
       ((SECONDS < end)) || fail "waited $etcd_seconds s for ${#control_planes[@]} etcd members at $address"
       sleep 1
     done
