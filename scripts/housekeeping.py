@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from scripts import marker, vms
+from scripts import cilium, marker, settings, vms
 from scripts.deploy import nodes_with_etcd
 from scripts.errors import NodeError
 from scripts.live import Live, State, observe, same_config
@@ -195,7 +195,9 @@ def _failed(environment: Environment, node: Node) -> bool:
     paths = environment.paths
     if paths.config(node).exists() and paths.validated(node).exists():
         return False
-    sources = (environment.env_file, environment.bundle, node.env_file, *node.patches)
+    sources = [environment.env_file, environment.bundle, node.env_file, *node.patches]
+    sources += [settings.FILE, *cilium.files_of(environment)]
+    sources += [environment.schematic] if environment.schematic else []
     changed = max((path.stat().st_mtime for path in sources if path.exists()), default=0.0)
     logs = (
         Path("logs") / environment.name / f"{node.config_name}.{step}.log"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import BIN, REPOSITORY
+from tests.set_up import setup
 
 
 def _check(
@@ -90,8 +91,9 @@ def go() -> str:
 @pytest.mark.parametrize("arguments", [("vet", "./..."), ("test", "./...")], ids=" ".join)
 def test_simulator(arguments: tuple[str, ...]) -> None:
     env = {"TALOSCTL": str(BIN / "talosctl"), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
-    # As set-up builds it, so that nothing is compiled twice.
-    env["GOFLAGS"] = "-mod=readonly -trimpath -buildvcs=false -gcflags=all=-dwarf=false"
+    # As set-up compiles it (linking is apart), so that nothing is compiled twice.
+    compiling = setup.BUILD_FLAGS[: setup.BUILD_FLAGS.index("-ldflags")]
+    env["GOFLAGS"] = " ".join(compiling)
     _check([go(), *arguments], REPOSITORY / "tools/simulator", env)
 
 

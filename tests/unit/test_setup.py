@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def load() -> ModuleType:
-    """The script, which is not part of a package as it runs before anything is installed."""
-    spec = importlib.util.spec_from_file_location("talosmake_setup", ROOT / "tools/setup/setup.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-setup = load()
+from tests.project import REPOSITORY
+from tests.set_up import setup
 
 
 @pytest.mark.parametrize(
@@ -85,7 +69,7 @@ def test_fits(found: str, pinned: str, exact: bool, expected: bool) -> None:
 )
 def test_go_mod_pins_each_tool(tool: object) -> None:
     directory, module = getattr(tool, "directory", ""), getattr(tool, "module", "")
-    go_mod = (ROOT / "tools" / directory / "go.mod").read_text()
+    go_mod = (REPOSITORY / "tools" / directory / "go.mod").read_text()
     assert setup.numbers(setup.pinned_version(go_mod, module)) > (1, 0, 0)
     assert setup.oldest_go(go_mod) >= (1, 26, 0)
 
@@ -377,7 +361,7 @@ def test_programs_are_not_looked_for_in_our_own_environment(
 
 @pytest.mark.parametrize("name", ["main", "dev", "libvirt", "setup", "go"])
 def test_locks_have_hashes_and_name_no_host(name: str) -> None:
-    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    text = (REPOSITORY / "requirements" / f"{name}.txt").read_text()
     assert "://" not in text
     assert "--index-url" not in text
     for requirement in text.replace("\\\n", " ").splitlines():
@@ -387,7 +371,7 @@ def test_locks_have_hashes_and_name_no_host(name: str) -> None:
 
 
 def pins(name: str) -> dict[str, str]:
-    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    text = (REPOSITORY / "requirements" / f"{name}.txt").read_text()
     lines = [line for line in text.splitlines() if "==" in line and not line.startswith(" ")]
     return dict(line.split(" ")[0].split("==", 1) for line in lines)
 
