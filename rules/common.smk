@@ -42,13 +42,12 @@ from scripts import (
 )
 from scripts.model import Environment, Goal
 
-SNAKEFILE = Path(workflow.main_snakefile)
-
 progress.stop_waiting_on_interrupt()
 if Quietness.ALL in (workflow.output_settings.quiet or ()) and not workflow.dryrun:
     progress.silence()
 
 SETTINGS = jobs.parsed(settings.read, config)
+WORKFLOW = picture.Workflow(Path(workflow.main_snakefile), SETTINGS.given)
 ENVIRONMENTS = {
     name: jobs.parsed(
         artifact.attached,
@@ -362,8 +361,11 @@ def compared(_):
 
 
 def reported(_):
-    """All that is validated; what failed is told of as it is."""
+    """All that is validated; what failed is told of as it is. The page looks for lint itself."""
     files = each_environment(sound_files)
+    if SETTINGS.strict:  # what it found would end the run
+        linted = each_environment(lambda environment: [environment.paths.linted])
+        files = [file for file in files if file not in linted]
     return files + (reachable(_) if SETTINGS.live else [])
 
 

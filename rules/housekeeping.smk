@@ -33,7 +33,7 @@ rule dag:
             log,
             picture.write,
             list(ENVIRONMENTS.values()),
-            SNAKEFILE,
+            WORKFLOW,
         )
 
 
@@ -43,7 +43,7 @@ rule report:
     log:
         f"logs/{SETTINGS.env}/report.log",
     run:
-        jobs.run(log, page.write, SETTINGS.live, SNAKEFILE, *ENVIRONMENTS.values())
+        jobs.run(log, page.write, SETTINGS.live, WORKFLOW, *ENVIRONMENTS.values())
 
 
 rule doctor:

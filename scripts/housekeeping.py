@@ -139,7 +139,7 @@ def node_table(environment: Environment) -> str:
             node.address,
             node.mac or "-",
             machines[node.config_name],
-            step_of(environment, node),
+            step_of(environment, node) + ", changed since" * is_changed(environment, node),
             state,
         )
         for node, state in zip(environment.nodes, states, strict=True)
@@ -176,6 +176,15 @@ def step_of(environment: Environment, node: Node) -> str:
     return next((step for path, step in steps if path.exists()), "-")
 
 
+def is_changed(environment: Environment, node: Node) -> bool:
+    """Whether a node's rendered config is another one than what was last applied to it."""
+    said = marker.read(environment.paths.applied(node)).get("sha256")
+    config = environment.paths.config(node)
+    if said is None or not config.exists():
+        return False
+    return said != hashlib.sha256(config.read_bytes()).hexdigest()
+
+
 def is_stale(environment: Environment, node: Node) -> bool:
     """Whether a node's config or machine is newer than what was last applied to it."""
     paths = environment.paths
@@ -199,10 +208,9 @@ def _failed(environment: Environment, node: Node) -> bool:
     sources += [settings.FILE, *cilium.files_of(environment)]
     sources += [environment.schematic] if environment.schematic else []
     changed = max((path.stat().st_mtime for path in sources if path.exists()), default=0.0)
-    logs = (
-        Path("logs") / environment.name / f"{node.config_name}.{step}.log"
-        for step in ("render", "validate")
-    )
+    names = [f"{node.config_name}.render.log", f"{node.config_name}.validate.log"]
+    names += ["cilium_layer.log"] if node.role is Role.CONTROLPLANE and environment.cilium else []
+    logs = (Path("logs") / environment.name / name for name in names)
     return any(error_in(log) and log.stat().st_mtime > changed for log in logs)
 
 
@@ -242,14 +250,27 @@ def summary(environment: Environment) -> str:
         lines.append(f"  Lint findings: {findings}; snakemake lint --config env={environment.name}")
     if environment.cluster.simulated:
         lines.append("  The nodes are simulated: real talosctl, no Talos and no Kubernetes behind.")
-    if not paths.bootstrapped.exists():
+    if not (paths.bootstrapped.exists() and _all_applied(environment)):
         lines.append(f"  Next: snakemake {'up ' * rendered}--config env={environment.name} -j4")
     return "\n".join(lines)
 
 
+def _all_applied(environment: Environment) -> bool:
+    return all(
+        environment.paths.applied(node).exists() and not is_changed(environment, node)
+        for node in environment.nodes
+    )
+
+
 def _how_far(environment: Environment) -> str:
-    steps = [step_of(environment, node) for node in environment.nodes]
-    done = {step: steps.count(step) for step in ("applied", "validated", "rendered")}
+    steps = [
+        "changed since applied" if is_changed(environment, node) else step_of(environment, node)
+        for node in environment.nodes
+    ]
+    done = {
+        step: steps.count(step)
+        for step in ("applied", "changed since applied", "validated", "rendered")
+    }
     told = ", ".join(f"{count} {step}" for step, count in done.items() if count)
     bootstrapped = "; bootstrapped" if environment.paths.bootstrapped.exists() else ""
     return f": {told or 'nothing rendered'}{bootstrapped}"

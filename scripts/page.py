@@ -44,7 +44,8 @@ class NodePart:
     :ivar live: what answers at its address; "" where nobody asked.
     :ivar config: its machine config, secrets redacted, with the origin of every value; empty where
         there is none.
-    :ivar in_line: whether it was asked, and runs what is in Git.
+    :ivar differs: whether it differs from Git, where it was asked; None where nobody knows.
+    :ivar unknown: whether it was asked in vain.
     :ivar difference: between the node and Git, as lines of a unified diff.
     :ivar markers: what the markers say, by step.
     """
@@ -57,7 +58,8 @@ class NodePart:
     markers: Mapping[str, Mapping[str, object]]
     findings: Sequence[Finding]
     live: str = ""
-    in_line: bool = False
+    differs: bool | None = None
+    unknown: bool = False
     difference: Sequence[str] = ()
 
     @property
@@ -65,7 +67,9 @@ class NodePart:
         """How it is, in words."""
         if self.failed:
             return ", ".join(f"{picture.NODE_STEPS[step.rule]} failed" for step in self.failed)
-        if self.difference:
+        if self.unknown:
+            return f"{self.step}, cannot be compared"
+        if self.stale and self.differs:
             return f"{self.step}, differs from Git"
         if self.stale:
             return f"{self.step}, changed since"
@@ -74,16 +78,17 @@ class NodePart:
     @property
     def kind(self) -> str:
         """The same in a word, for its colour."""
-        if self.failed:
+        if self.failed or self.unknown:
             return "failed"
         return "stale" if self.stale else self.step if self.step != "-" else "none"
 
     @property
     def stale(self) -> bool:
         """Whether it is not as Git says; where the node was asked, that counts."""
-        return bool(self.difference) or (
-            not self.in_line and picture.State.STALE in self.steps.values()
-        )
+        if self.differs is None:
+            return picture.State.STALE in self.steps.values()
+        # A node to which nothing was applied yet is new, and nothing is wrong with it.
+        return self.differs and (self.step == "applied" or bool(self.difference))
 
 
 @dataclass(frozen=True)
@@ -224,17 +229,20 @@ def _compared(environment: Environment, parts: Sequence[NodePart]) -> list[NodeP
         one.node.config_name: one
         for one in diff.of_environment(environment, nodes, diff.Against.LIVE)
     }
-    return [_with(part, seen.get(part.node.config_name)) for part in parts]
+    return [compared_with(part, seen.get(part.node.config_name)) for part in parts]
 
 
-def _with(part: NodePart, seen: diff.NodeDiff | None) -> NodePart:
+def compared_with(part: NodePart, seen: diff.NodeDiff | None) -> NodePart:
+    """A node with what was found when it was asked."""
     if seen is None:
         return part
     said = str(seen.error.message) if seen.error else seen.said
-    return replace(part, live=said, in_line=not seen.differs, difference=seen.lines)
+    unknown = seen.error is not None
+    differs = None if unknown else seen.differs
+    return replace(part, live=said, differs=differs, unknown=unknown, difference=seen.lines)
 
 
-def gather(environment: Environment, snakefile: Path, live: bool) -> Page:
+def gather(environment: Environment, workflow: picture.Workflow, live: bool) -> Page:
     """All that the page shows of an environment.
 
     :param live: ask the nodes, and compare them with Git.
@@ -246,7 +254,7 @@ def gather(environment: Environment, snakefile: Path, live: bool) -> Page:
         if failed
         else lint_step.findings(environment)
     )
-    drawn = picture.gather(environment, snakefile)
+    drawn = picture.gather(environment, workflow)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         parts = list(pool.map(lambda node: _part(environment, node, drawn, findings), nodes))
     run = journal.jobs(environment.name)
@@ -279,9 +287,9 @@ def html(page: Page) -> str:
     return jinja.get_template("report.html.j2").render(page=page, roles=Role, dag=dag)
 
 
-def write(live: bool, snakefile: Path, *environments: Environment) -> None:
+def write(live: bool, workflow: picture.Workflow, *environments: Environment) -> None:
     """The target ``report``: the page of each environment."""
     for environment in environments:
-        text = html(gather(environment, snakefile, live))
+        text = html(gather(environment, workflow, live))
         files.write_atomically(environment.paths.report, text)
         say(f"{environment.paths.report}: open it in a browser (secrets are redacted)")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
@@ -65,6 +67,24 @@ CLUSTER_STEPS = {
     "start_lab": "lab",
     "bootstrap_cluster": "bootstrap",
 }
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """The workflow as it was called, to ask Snakemake about it.
+
+    :ivar given: what ``--config`` gave: it may decide what depends on what.
+    """
+
+    snakefile: Path
+    given: Mapping[str, Any]
+
+    def command(self, environment: Environment, *what: str) -> list[str]:
+        """A call of Snakemake about one environment."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.snakefile), *what]
+        given = {**self.given, "env": environment.name}
+        # Snakemake reads values as YAML, of which JSON is a part.
+        return [*command, "--config", *(f"{key}={json.dumps(given[key])}" for key in given)]
 
 
 @dataclass(frozen=True)
@@ -178,27 +198,32 @@ def picture(environment: Environment, found: Sequence[Step]) -> Picture:
 
 
 def _rows(environment: Environment, nodes: Mapping[str, Mapping[str, State]]) -> list[Row]:
-    groups: dict[object, list[str]] = {}
+    """A row for each node; of many, those of a role that are in the same states share one."""
+    many = len(environment.nodes) >= _GROUPED_FROM
+    groups: dict[object, list[Node]] = {}
     for node in environment.nodes:
         states = tuple(nodes[node.config_name].items())
-        alone = len(environment.nodes) < _GROUPED_FROM
-        groups.setdefault((node.role, states, node.name if alone else ""), []).append(node.name)
-    rows = []
-    for node in environment.nodes:
-        for names in groups.values():
-            if names[0] == node.name and environment.node(node.role, names[0]) == node:
-                rows.append(Row(tuple(names), node.role, nodes[node.config_name]))
-                break
-    return rows
+        groups.setdefault((node.role, states, "" if many else node.name), []).append(node)
+    return [
+        Row(tuple(node.name for node in row), row[0].role, nodes[row[0].config_name])
+        for group in groups.values()
+        for row in _split(group, nodes[group[0].config_name])
+    ]
 
 
-def summary_of(environment: Environment, snakefile: Path) -> str:
+def _split(group: list[Node], states: Mapping[str, State]) -> list[list[Node]]:
+    """A row for each of a few nodes that failed: somebody looks for their names."""
+    few = len(group) < _GROUPED_FROM
+    return [[node] for node in group] if few and State.FAILED in states.values() else [group]
+
+
+def summary_of(environment: Environment, workflow: Workflow) -> str:
     """Ask Snakemake for the state of everything up to bootstrap; nothing is run.
 
     :raises ToolError: when it cannot say.
     """
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "up", "--summary"]
-    result = run([*command, "--config", f"env={environment.name}"], timeout=_SUMMARY_TIMEOUT)
+    command = workflow.command(environment, "up", "--summary")
+    result = run(command, timeout=_SUMMARY_TIMEOUT)
     if not result.ok:
         error = result.stderr[result.stderr.find("Error:") :].strip()
         raise ToolError(f"Snakemake cannot say how {environment.name} is: {error}")
@@ -262,19 +287,19 @@ def svg(drawn: Picture) -> str:
     return jinja.get_template("dag.svg.j2").render(picture=drawn, states=State, roles=Role)
 
 
-def gather(environment: Environment, snakefile: Path) -> Picture:
+def gather(environment: Environment, workflow: Workflow) -> Picture:
     """What there is to draw of an environment.
 
     :raises ToolError: as :func:`summary_of`.
     """
-    summary = summary_of(environment, snakefile)
+    summary = summary_of(environment, workflow)
     return picture(environment, list(steps(summary, failures(summary))))
 
 
-def write(environments: Sequence[Environment], snakefile: Path) -> None:
+def write(environments: Sequence[Environment], workflow: Workflow) -> None:
     """The target ``dag``: ``dag.svg`` and ``dag.mmd`` of each environment."""
     for environment in environments:
-        drawn = gather(environment, snakefile)
+        drawn = gather(environment, workflow)
         files.private_directory(environment.paths.root)
         for path, text in (
             (environment.paths.dag, svg(drawn)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,7 @@ class Settings:
     :ivar promotes: the two environments that ``promote`` compares, instead of ``env``.
     :ivar live: whether ``report`` asks the nodes.
     :ivar artifact: the file that ``deploy`` takes the configs from; None to render them.
+    :ivar given: the caller's part of all this, as given.
     """
 
     env: str | None
@@ -55,6 +56,7 @@ class Settings:
     promotes: tuple[str, str] | None = None
     live: bool = False
     artifact: str | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def defaults_digest(self) -> str:
@@ -91,6 +93,7 @@ def read(overrides: Mapping[str, Any]) -> Settings:
         promotes=_promotes(values),
         live=values.get("live") in ("true", True),
         artifact=values.get("artifact"),
+        given=dict(overrides),
     )
 
 

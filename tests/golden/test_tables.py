@@ -18,7 +18,7 @@ def seen(_: Environment, node: Node) -> Live:
 def touch(environment: Environment, node: Node, step: str) -> None:
     path = getattr(environment.paths, step)(node)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    path.write_text("{}")
 
 
 def test_tables(awkward: Environment, golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from snakemake.cli import parse_config
 
 from scripts import picture
 from scripts.model import Cluster, Environment, Goal, Node, Role, Settings
@@ -104,12 +106,49 @@ def test_many_nodes_share_rows_unless_they_differ() -> None:
     assert drawn.counts[State.FRESH] == 199
 
 
-def test_nodes_of_one_name_and_two_roles() -> None:
-    both = environment(1, 1)
-    same = tuple(Node("a", node.role, "x", "10.0.0.1", Path("x"), (), {}) for node in both.nodes)
-    both = Environment("dev", Path("dev"), both.cluster, both.settings, same, Path("b"))
+def _renamed(of: Environment, name: Callable[[str], str]) -> Environment:
+    nodes = tuple(
+        Node(name(node.name), node.role, "x", "10.0.0.1", Path("x"), (), {}) for node in of.nodes
+    )
+    return Environment("dev", Path("dev"), of.cluster, of.settings, nodes, Path("b"))
+
+
+@pytest.mark.parametrize("nodes", [(1, 1), (3, 13)])
+def test_nodes_of_one_name_and_two_roles(nodes: tuple[int, int]) -> None:
+    both = _renamed(environment(*nodes), lambda name: f"n_{name.rpartition('_')[2]}")
     drawn = picture.picture(both, node_steps(both))
-    assert [(row.label, row.role) for row in drawn.rows] == [("a", role) for role in Role]
+    assert [row.role for row in drawn.rows] == [*Role]
+    assert [len(row.names) for row in drawn.rows] == [*nodes]
+    assert all(drawn.of(node) for node in both.nodes)
+
+
+def test_each_of_a_few_nodes_that_failed_is_named() -> None:
+    many = environment(3, 97)
+    odd = ("worker_3", "worker_42", "worker_90")
+    drawn = picture.picture(many, node_steps(many, odd=odd))
+    labels = [row.label for row in drawn.rows]
+    assert labels == ["cp_1 … cp_3 (3)", "worker_1 … worker_97 (94)", *odd]
+    everywhere = node_steps(many, odd=tuple(node.name for node in many.nodes))
+    assert [len(row.names) for row in picture.picture(many, everywhere).rows] == [1, 1, 1, 97]
+
+
+def test_the_longest_name_has_room() -> None:
+    long = _renamed(environment(1, 1), lambda name: name.ljust(63, "x"))
+    root = ElementTree.fromstring(picture.svg(picture.picture(long, node_steps(long))))  # noqa: S314
+    boxes = [
+        float(box.attrib["transform"].removeprefix("translate(").split()[0])
+        for box in root.iter("{http://www.w3.org/2000/svg}g")
+        if box.find("{http://www.w3.org/2000/svg}title") is not None
+    ]
+    # Letters of this font are narrower than 8 pixels.
+    assert min(boxes) > 20 + 63 * 8
+
+
+def test_snakemake_is_asked_about_what_was_called() -> None:
+    given = {"env": "all", "strict": "true", "defaults": {"VM_CPUS": "2"}, "workers_at_once": 4}
+    command = picture.Workflow(Path("Snakefile"), given).command(environment(1, 0), "--summary")
+    said = parse_config(command[command.index("--config") + 1 :])
+    assert said == {**given, "env": "dev"}
 
 
 @pytest.mark.parametrize("nodes", [(1, 0), (3, 2), (3, 97)])

@@ -82,6 +82,24 @@ def test_failed_nodes_are_told_of(reported: Project) -> None:
     assert '<span class="pill validated">4 validated</span>' in reported.read(REPORT)
 
 
+def test_what_lint_refuses_is_told_of(reported: Project) -> None:
+    strict = (*ENV, "strict=true")
+    assert "disk-path" in reported.fails(*strict)
+    (reported.root / REPORT).unlink()
+    reported.ok("report", *strict)
+    assert "[disk-path]" in reported.read(REPORT)
+
+
+def test_pictures_are_of_the_run_that_was_asked_for(dev: Project) -> None:
+    strict = (*ENV, "strict=true")
+    facts = 'LINT_OFF="endpoint even-control-planes"\n'
+    dev.write("patches/envs/dev/cluster.env", CLUSTER_ENV + facts)
+    dev.ok("validate", *strict)
+    assert " stale" not in dev.ok("dag", *strict).output
+    # Without it, lint would be another job.
+    assert "1 stale" in dev.ok("dag", *ENV).output
+
+
 def test_first_report_of_what_is_broken_is_an_error(dev: Project) -> None:
     dev.patch("dev", "workers", "worker_1", "machine: {netwrok: {}}\n")
     run = dev.snakemake("report", *ENV)
@@ -96,6 +114,11 @@ def test_nodes_that_changed_since_and_that_were_asked(lab: Project) -> None:
     lab.ok("report", *up)
     assert '<span class="pill applied">5 applied</span>' in page.read_text()
     lab.patch("lab", "workers", "worker_1", "machine: {sysctls: {vm.swappiness: '9'}}\n")
+    shown = lab.ok("validate", *up).output
+    assert "4 applied, 1 changed since applied; bootstrapped" in shown
+    assert "Next: snakemake up --config env=lab -j4" in shown
+    [row] = re.findall(r"^worker_1 .*", lab.ok("nodes", *up).output, re.MULTILINE)
+    assert "  applied, changed since  running" in row
     lab.ok("report", *up)
     assert '<span class="pill stale">1 applied, changed since</span>' in page.read_text()
     lab.ok("report", *up, "live=true")

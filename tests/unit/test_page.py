@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.diff import NodeDiff
+from scripts.errors import NodeError
+from scripts.model import Node, Role
+from scripts.page import NodePart, compared_with
+from scripts.picture import State
+
+NODE = Node("worker_1", Role.WORKER, "worker-1", "10.0.0.1", Path("x"), (), {})
+IN_LINE = NodeDiff(NODE, "runs what is in Git", differs=False)
+EDITED = NodeDiff(NODE, "differs; applying it needs no reboot", lines=("@@ @@", "-a", "+b"))
+WIPED = NodeDiff(NODE, "new: in maintenance mode at 10.0.0.1")
+SILENT = NodeDiff(NODE, "cannot be compared", error=NodeError("dev/worker_1: does not answer"))
+
+
+def part(step: str, state: State = State.FRESH) -> NodePart:
+    return NodePart(NODE, step, {"validate": state}, [], (), {}, ())
+
+
+@pytest.mark.parametrize(
+    ("step", "seen", "kind", "state"),
+    [
+        ("applied", IN_LINE, "applied", "applied"),
+        ("applied", EDITED, "stale", "applied, differs from Git"),
+        ("applied", WIPED, "stale", "applied, differs from Git"),
+        ("applied", SILENT, "failed", "applied, cannot be compared"),
+        ("validated", WIPED, "validated", "validated"),
+        ("validated", EDITED, "stale", "validated, differs from Git"),
+        ("validated", SILENT, "failed", "validated, cannot be compared"),
+    ],
+)
+def test_what_a_node_said_counts(step: str, seen: NodeDiff, kind: str, state: str) -> None:
+    asked = compared_with(part(step), seen)
+    assert (asked.kind, asked.state) == (kind, state)
+    assert asked.live == (seen.error.message if seen.error else seen.said)
+
+
+def test_files_count_where_no_node_was_asked() -> None:
+    stale = part("applied", State.STALE)
+    assert (stale.kind, stale.state) == ("stale", "applied, changed since")
+    # The node itself knows better.
+    assert compared_with(stale, IN_LINE).kind == "applied"
+    assert part("applied").kind == "applied"
