@@ -209,9 +209,19 @@ def lint_files_of(wildcards):
 
 
 def before_control_plane(wildcards):
+    """One that is not in etcd yet joins it first: rebooting another might cost etcd its quorum."""
     environment = environment_of(wildcards)
     node = environment.node("controlplane", wildcards.node)
-    return there_first(environment, node, before_apply(environment))
+    joining = []
+    if environment.paths.bootstrapped.exists() and is_applied(environment, node):
+        planes = environment.control_planes
+        new = [other for other in planes if not is_applied(environment, other)]
+        joining = map(environment.paths.applied, new)
+    return there_first(environment, node, [*before_apply(environment), *joining])
+
+
+def is_applied(environment, node):
+    return environment.paths.applied(node).exists()
 
 
 def before_worker(wildcards):

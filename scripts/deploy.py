@@ -96,12 +96,20 @@ def _apply_once(environment: Environment, node: Node, config: bytes, live: Live)
         _wait_until_applied(environment, node, config)
         return "maintenance", answer
     guard.check_cluster(environment, node, live.config, guard.cluster_id(config))
-    if same_config(live.config, config):
+    if same_config(live.config, config) and not _is_pending(environment, node, config):
         return "none", UNCHANGED
     mode, answer = _apply_to_running(environment, node, config)
     if node == environment.first_control_plane and environment.paths.bootstrapped.exists():
         _tell_of_manifests(environment, live.config, config)
     return mode, answer
+
+
+def _is_pending(environment: Environment, node: Node, config: bytes) -> bool:
+    """Whether a running node will have another config than this after its next reboot.
+
+    One that was staged, or sent for a reboot that did not come yet; or this one was only tried.
+    """
+    return not same_config(secure_api(environment, node).persistent_config(), config)
 
 
 def _tell_of_manifests(environment: Environment, running: bytes, config: bytes) -> None:

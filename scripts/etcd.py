@@ -6,7 +6,7 @@ The arithmetic is etcd's own, see https://etcd.io/docs/latest/faq/#what-is-failu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -54,6 +54,20 @@ class Etcd:
             f"{_name(member)}: {self.trouble[member.identifier]}"
             for member in self.members
             if member.identifier in self.trouble and not (besides and is_of(member, besides))
+        )
+
+    def absence(self, planes: Iterable[Node], rebooting: Node) -> str:
+        """Why a member had better not reboot yet: others would be too few, as some have to join.
+
+        :param planes: the control planes that are to be members.
+        """
+        left = [member for member in self.healthy(self.voters) if not is_of(member, rebooting)]
+        absent = [node.name for node in planes if self.member(node) not in self.voters]
+        if not absent or len(left) >= quorum(len(self.voters)):
+            return ""
+        return (
+            f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not in etcd yet, which has "
+            f"{len(self.voters)} voting members: without {rebooting.name} it would have no quorum"
         )
 
     def refusal(self, leaving: Member) -> str:

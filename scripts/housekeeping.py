@@ -11,10 +11,11 @@ from typing import TypeVar
 from scripts import cilium, marker, settings, vms
 from scripts.deploy import nodes_with_etcd
 from scripts.errors import NodeError
-from scripts.live import Live, State, observe, same_config
+from scripts.live import Live, State, observe, same_config, secure_api
 from scripts.model import Environment, Node, Role
 from scripts.progress import error_in, say, warn
 from scripts.removed import removed_nodes
+from scripts.talosctl import CallError
 
 _T = TypeVar("_T")
 _AT_ONCE = 16
@@ -90,7 +91,7 @@ def refresh(environment: Environment) -> None:
 
 
 def _holds(environment: Environment, node: Node, live: Live) -> bool:
-    if live.state is not State.RUNNING:
+    if live.state is not State.RUNNING or _has_another_pending(environment, node, live):
         return False
     said = marker.read(environment.paths.applied(node))
     if hashlib.sha256(live.config).hexdigest() == said.get("sha256"):
@@ -103,9 +104,18 @@ def _holds(environment: Environment, node: Node, live: Live) -> bool:
     )
 
 
+def _has_another_pending(environment: Environment, node: Node, live: Live) -> bool:
+    """Whether another config is to come with its next reboot; without an answer, nobody knows."""
+    try:
+        pending = secure_api(environment, node).persistent_config()
+    except CallError:
+        return False
+    return not same_config(pending, live.config)
+
+
 def _differs(live: Live) -> str:
     if live.state is State.RUNNING:
-        return "runs another config than the one applied"
+        return "runs another config than the one applied, or will after its next reboot"
     return f"what answers is {live.state}"
 
 

@@ -86,12 +86,19 @@ def connection_error(address: str) -> str:
 
 
 def _ask(environment: Environment, node: Node) -> Live:
-    """Ask both ways; first the way that will be right for most nodes."""
+    """Ask both ways; first the way that will be right for most nodes.
+
+    Where maintenance mode has an address of its own, what answers there may be another machine:
+    the node is asked first whether it runs, and silence there says nothing about it.
+    """
+    apart = node.maintenance_address != node.endpoint
     ways = (observe_securely, _ask_insecurely)
-    first, second = ways if environment.paths.bootstrapped.exists() else reversed(ways)
+    secure_first = apart or environment.paths.bootstrapped.exists()
+    first, second = ways if secure_first else reversed(ways)
     seen = [first(environment, node)]
     if seen[0].state is State.FOREIGN:
-        seen.append(second(environment, node))
+        other = second(environment, node)
+        seen += [] if apart and other.state is State.UNREACHABLE else [other]
     if seen[-1].state is State.FOREIGN:
         _check_certificate_name(environment, node, seen)
     return seen[-1]

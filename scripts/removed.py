@@ -7,7 +7,11 @@ from scripts.model import Environment, Node, Role
 
 
 def removed_nodes(environment: Environment) -> list[Node]:
-    """Nodes that have a config by this workflow and are no longer in Git, as their markers say."""
+    """Nodes that have a config by this workflow and are no longer in Git, as their markers say.
+
+    A machine that a node in Git has now is no removed node: it was renamed, or its address is
+    another machine's now, and a reset would wipe a node that is in use.
+    """
     known = {node.config_name for node in environment.nodes}
     nodes = []
     for role in Role:
@@ -26,5 +30,16 @@ def removed_nodes(environment: Environment) -> list[Node]:
             }
             hostname = said.get("hostname", name.replace("_", "-"))
             directory = environment.directory / role.directory / name
-            nodes.append(Node(name, role, hostname, said["address"], directory, (), facts))
+            node = Node(name, role, hostname, said["address"], directory, (), facts)
+            if not any(_may_be_one(node, other) for other in environment.nodes):
+                nodes.append(node)
     return nodes
+
+
+def _may_be_one(node: Node, other: Node) -> bool:
+    """Whether two nodes may be the same machine."""
+    return (
+        node.address == other.address
+        or (node.mac != "" and node.mac == other.mac)
+        or (node.uuid != "" and node.uuid == other.uuid)
+    )

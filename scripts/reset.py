@@ -274,9 +274,12 @@ def _wait_until_in_maintenance(environment: Environment, node: Node) -> None:
 def _forget_member(environment: Environment, node: Node) -> None:
     """Take a node out of etcd that was wiped without leaving it.
 
-    :raises NodeError: when that needs a person's eye.
+    :raises NodeError: when that needs a person's eye, or nobody can say whether it is a member.
     """
-    seen = etcd.observe(environment)
+    others = [other for other in environment.control_planes if other != node]
+    if _no_etcd_is_left(environment, others):
+        return
+    seen = _etcd_of_others(environment, node)
     member = seen.member(node)
     if member is None:
         return
@@ -293,7 +296,6 @@ def _forget_member(environment: Environment, node: Node) -> None:
     refusal = seen.refusal(member)
     if refusal:
         raise NodeError(f"{by_hand}; it is not removed: {refusal}", hint=_whole(environment))
-    others = [other for other in environment.control_planes if other != node]
     for other in others:
         try:
             secure_api(environment, other).etcd_remove_member(member)
@@ -303,6 +305,42 @@ def _forget_member(environment: Environment, node: Node) -> None:
         else:
             say(f"{environment.name}/{node.name}: was wiped without leaving etcd; removed from it")
             return
+
+
+def _no_etcd_is_left(environment: Environment, others: Sequence[Node]) -> bool:
+    """Whether all other control planes say that they have none; a silent one may have one."""
+    return all(_has_none(environment, other) for other in others)
+
+
+def _has_none(environment: Environment, other: Node) -> bool:
+    live = observe(environment, other)
+    if live.state is State.MAINTENANCE:
+        return True
+    # Where the cluster was bootstrapped, a node without a running etcd may only be starting.
+    if live.state is not State.RUNNING or environment.paths.bootstrapped.exists():
+        return False
+    try:
+        return _is_without_etcd(environment, other)
+    except CallError:
+        return False
+
+
+def _etcd_of_others(environment: Environment, node: Node) -> etcd.Etcd:
+    """What the other control planes know of etcd, asked until one answers."""
+    wait = Wait(
+        f"{environment.name}/{node.name}",
+        "a control plane to say whether etcd still lists it as a member",
+        environment.settings.etcd_timeout,
+        hint="It is in maintenance mode. When a control plane answers, run the same command again: "
+        "a member that is gone is to leave etcd.",
+    )
+    seen = etcd.Etcd(silence="not asked yet")
+    for attempt in wait:
+        seen = etcd.observe(environment)
+        if not seen.silence:
+            break
+        attempt.because(seen.silence)
+    return seen
 
 
 def _say_what_is_left(environment: Environment, node: Node) -> None:

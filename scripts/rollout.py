@@ -107,11 +107,14 @@ def _wait_until_healthy(
         hint = (
             "Nothing was sent to it: a reboot now could cost etcd its quorum. Look at the members "
             "that are named; a member that is gone for good leaves with 'talosctl etcd "
-            "remove-member' (docs/day-2.md)."
+            "remove-member' (docs/day-2.md), and its directory leaves Git."
         )
     who, timeout = f"{environment.name}/{node.name}", environment.settings.etcd_timeout
     for attempt in Wait(who, what, timeout, hint=hint):
-        why = etcd.observe(environment).unhealthy(besides)
+        seen = etcd.observe(environment)
+        why = seen.unhealthy(besides)
+        if besides and not why:
+            why = seen.absence(environment.control_planes, besides)
         if not why:
             return
         attempt.because(why)

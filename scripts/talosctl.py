@@ -38,6 +38,7 @@ class Failure(StrEnum):
     NEEDS_REBOOT = auto()
     NOT_AUTHORIZED = auto()
     REJECTED = auto()
+    NOT_FOUND = auto()
     OTHER = auto()
 
 
@@ -57,6 +58,7 @@ _WORDS: tuple[tuple[Failure, tuple[str, ...]], ...] = (
     (Failure.NEEDS_REBOOT, ("can't be applied in immediate mode",)),
     (Failure.NOT_AUTHORIZED, ("PermissionDenied",)),
     (Failure.REJECTED, ("InvalidArgument", "Unimplemented")),
+    (Failure.NOT_FOUND, ("NotFound",)),
     (
         Failure.UNREACHABLE,
         (
@@ -212,8 +214,16 @@ class Node:
         return self._machine_config("v1alpha1")
 
     def persistent_config(self) -> bytes:
-        """The config that it starts with: another one while one is staged, or tried."""
-        return self._machine_config("persistent")
+        """The config that it starts with: another one while one is staged, or tried.
+
+        A node of an older Talos that does not tell is taken at its running config.
+        """
+        try:
+            return self._machine_config("persistent")
+        except CallError as error:
+            if error.failure is not Failure.NOT_FOUND:
+                raise
+            return self.machine_config()
 
     def _machine_config(self, identifier: str) -> bytes:
         # As JSON, because there the bytes come back exactly as they were sent.

@@ -106,6 +106,16 @@ def test_what_is_staged_or_tried(up: Project, network: str) -> None:
     assert "61" in _config(up, f"{network}.21", "v1alpha1")
     assert "61" not in _config(up, f"{network}.21", "persistent")
 
+    # Git is the truth: what was staged is to be gone, and so is what was tried.
+    shown = up.ok("refresh", *UP).output
+    assert shown.count("runs another config than the one applied, or will after its next") == 2
+    up.ok("apply", *UP)
+    for node in (f"{network}.21", f"{network}.22"):
+        assert "61" not in _config(up, node, "v1alpha1") + _config(up, node, "persistent")
+    assert up.talosctl("lab", f"{network}.21", "get", "machineconfig", "none").output.count(
+        "NotFound"
+    )
+
 
 def test_what_cannot_be_compared_is_an_error(up: Project, network: str) -> None:
     _fault(up, f"{network}.22", "refuse")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -125,6 +126,24 @@ def test_member_that_was_wiped_without_leaving_is_removed(up: Project, network: 
     shown = up.ok(*RESET, "node=cp_2", "confirm=cp_2").output
     assert "lab/cp_2: was wiped without leaving etcd; removed from it" in shown
     assert _members(up, f"{network}.11") == {"cp-1", "cp-3"}
+
+
+def test_reset_ends_only_once_etcd_was_asked(up: Project, network: str) -> None:
+    """Else a member that is gone would stay for ever: the marker is all that tells of the node."""
+    facts = up.read("patches/envs/lab/cluster.env")
+    up.write("patches/envs/lab/cluster.env", facts.replace("ETCD_TIMEOUT=30", "ETCD_TIMEOUT=1"))
+    wiped = up.talosctl("lab", f"{network}.12", "reset", "--graceful=false", "--reboot")
+    assert wiped.code == 0, wiped.output
+    silent = {f"{network}.1{n}": [{"fault": "hang", "method": "EtcdMemberList"}] for n in (1, 3)}
+    faults = up.write(".simulator/lab/faults.tmp", json.dumps(silent))
+    faults.rename(up.root / ".simulator/lab/faults.json")
+    error = up.fails(*RESET, "node=cp_2", "confirm=cp_2")
+    assert "a control plane to say whether etcd still lists it as a member, in vain" in error
+    assert _marker(up, "controlplane-cp_2.applied")
+    (up.root / ".simulator/lab/faults.json").unlink()
+    shown = up.ok(*RESET, "node=cp_2", "confirm=cp_2").output
+    assert "lab/cp_2: was wiped without leaving etcd; removed from it" in shown
+    assert not _marker(up, "controlplane-cp_2.applied")
 
 
 def test_whole_environment(up: Project, network: str) -> None:

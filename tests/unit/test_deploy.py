@@ -27,10 +27,17 @@ class Machine:
     fails: Iterator[Failure]
     address: str = "10.9.0.21"
     applied: list[bytes] = field(default_factory=list)
+    persistent: bytes = CONFIG
+
+    def persistent_config(self) -> bytes:
+        return self.persistent
 
     def apply(self, config: bytes, _mode: str = "") -> str:
         self.applied.append(config)
-        raise CallError(next(self.fails), "rpc error: in talosctl's words")
+        failure = next(self.fails, None)
+        if failure:
+            raise CallError(failure, "rpc error: in talosctl's words")
+        return "Applied configuration without a reboot"
 
 
 @pytest.fixture
@@ -80,3 +87,15 @@ def test_running_node_that_does_not_allow_it_is_not_asked_twice(
         deploy._apply(dev, dev.workers[0], CONFIG)
     assert "not for the role os:admin" in caught.value.hint
     assert len(machine.applied) == 1
+
+
+def test_config_that_would_come_with_the_next_reboot_is_replaced(
+    dev: Environment, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git went back to what the node runs, while another config is staged on it."""
+    machine.persistent = b"machine: {type: worker, sysctls: {a: '1'}}\n"
+    machine.shows = iter([RUNNING])
+    monkeypatch.setattr(deploy, "observe_securely", lambda *_: RUNNING)
+    mode, answer = deploy._apply(dev, dev.workers[0], CONFIG)
+    assert (mode, answer) == ("auto", "Applied configuration without a reboot")
+    assert machine.applied == [CONFIG]

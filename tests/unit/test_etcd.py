@@ -46,6 +46,34 @@ def test_arithmetic_is_shown() -> None:
     assert lost.endswith("(cp-2: connection refused); to let one go, 2 of 2 must be healthy")
 
 
+@pytest.mark.parametrize(
+    ("count", "planes", "down", "allowed"),
+    [
+        (3, 3, (), True),
+        (2, 3, (), False),  # one has to join first
+        (1, 3, (), False),
+        (3, 5, (), True),  # two of three are left meanwhile
+        (4, 5, (2,), False),
+        (2, 2, (), True),  # as many as there are to be: a reboot cannot do better
+        (1, 1, (), True),
+    ],
+)
+def test_who_may_reboot_while_others_have_to_join(
+    small: Project, count: int, planes: int, down: tuple[int, ...], allowed: bool
+) -> None:
+    for n in range(1, planes + 1):
+        small.node("dev", "control_planes", f"cp_{n}", f"10.9.0.1{n}")
+    dev = inventory.load("dev")
+    seen = Etcd(members(count), {f"{n:x}": "refused" for n in down})
+    why = seen.absence(dev.control_planes, dev.first_control_plane)
+    assert (why == "") == allowed
+    if count == 2 and not allowed:
+        assert why == (
+            "cp_3 is not in etcd yet, which has 2 voting members: without cp_1 it would have no "
+            "quorum"
+        )
+
+
 def test_learner_has_no_vote() -> None:
     learner = Member("4", "cp-4", "10.9.0.14", learner=True)
     seen = Etcd((*members(3), learner), {"4": "it is still a learner"})

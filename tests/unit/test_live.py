@@ -125,6 +125,30 @@ def test_state_of_what_answers(
 
 
 @pytest.mark.parametrize(
+    ("secure", "insecure", "state"),
+    [
+        (lambda _: b"config", NEVER, State.RUNNING),
+        (OTHER_CA, GONE, State.FOREIGN),
+        (OTHER_CA, lambda _: [], State.MAINTENANCE),
+    ],
+)
+def test_what_answers_at_another_address_does_not_stand_for_a_node(
+    dev: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+    secure: Callable[[Any], Any],
+    insecure: Callable[[Any], Any],
+    state: State,
+) -> None:
+    """Before the bootstrap, too: a machine in maintenance mode there may be any machine."""
+    monkeypatch.setattr(live, "connection_error", lambda _: "")
+    monkeypatch.setattr(talosctl.Node, "machine_config", secure)
+    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", insecure)
+    [apart] = dev.workers
+    assert apart.maintenance_address != apart.endpoint
+    assert live.observe(dev, apart).state is state
+
+
+@pytest.mark.parametrize(
     ("failure", "hint"),
     [
         (Failure.CERTIFICATE_EXPIRED, "Compare the clocks"),

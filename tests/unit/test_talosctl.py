@@ -65,6 +65,8 @@ MESSAGES = {
         Failure.NOT_AUTHORIZED
     ),
     "rpc error: code = FailedPrecondition desc = etcd is not running": Failure.FAILED_PRECONDITION,
+    "rpc error: code = NotFound desc = failed to get: resource "
+    "MachineConfigs.config.talos.dev(config/none@undefined) doesn't exist": Failure.NOT_FOUND,
     "failed to load config: yaml: line 1": Failure.OTHER,
     "": Failure.OTHER,
 }
