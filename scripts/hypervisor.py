@@ -509,6 +509,7 @@ class Hypervisor:
         """Shut a domain down; after the time-out (seconds) it is cut off.
 
         :returns: whether it shut down by itself.
+        :raises MachineError: when the run is interrupted before; then it is not cut off.
         """
         with self._told(f"stopping the domain {name}"):
             handle = self._domain(name)
@@ -518,12 +519,17 @@ class Hypervisor:
             with contextlib.suppress(self._libvirt.libvirtError):
                 if timeout:
                     handle.shutdown()
-            while time.monotonic() < end and not cancelled():
-                if not handle.isActive():
-                    return True
+            while handle.isActive():
+                if cancelled():
+                    raise MachineError(
+                        f"interrupted: the domain {name} is still shutting down; it is not cut off",
+                        hint="The same command goes on.",
+                    )
+                if time.monotonic() >= end:
+                    self._cut_off(handle)
+                    return False
                 time.sleep(0.2)
-            self._cut_off(handle)
-            return False
+            return True
 
     def _cut_off(self, handle: Any) -> None:
         with contextlib.suppress(self._libvirt.libvirtError):

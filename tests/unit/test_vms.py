@@ -1,0 +1,129 @@
+"""What is done to virtual machines, with libvirt's own test driver: domains, pools and volumes are
+there, but no guest and no file.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import hypervisor, inventory, marker, vms
+from scripts.errors import MachineError
+from scripts.hypervisor import Hypervisor
+from scripts.model import Environment
+from scripts.vm_model import complete_mark
+from tests.project import Project
+
+CP_1, WORKER_1 = "dev-controlplane-cp_1", "dev-worker-worker_1"
+POOL = "talosmake-dev"
+
+
+class Host:
+    """A libvirt with the machines of dev, as a person with virsh sees it."""
+
+    def __init__(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not installed")
+        other = "<network><name>other</name><ip address='10.1.1.1'/></network>"
+        self.uri = f"test://{project.write('host.xml', f'<node>{other}</node>')}"
+        self.libvirt: Any = libvirt.open(self.uri)
+        self.project = project
+        self._monkeypatch = monkeypatch
+        monkeypatch.setattr(Hypervisor, "upload", _upload)
+        # Connections to it see the same only as long as they are the same.
+        monkeypatch.setattr(
+            vms, "connection", lambda _: Hypervisor(self.uri, libvirt, self.libvirt)
+        )
+        project.write("talos.iso", "iso")
+
+    def environment(self, facts: str = "") -> Environment:
+        """dev as it is in Git at the beginning of a new run."""
+        for name in ("_sessions", "_generations"):
+            self._monkeypatch.setattr(vms, name, {})
+        self._monkeypatch.setattr(vms, "_ready", set())
+        machines = f"LIBVIRT_URI={self.uri}\nNETWORK=10.9.0.0/24\nTALOS_IMAGE=talos.iso\n"
+        tiny = "VM_ACCELERATOR=tcg\nVM_FIRMWARE=bios\n"
+        self.project.environment("dev", machines + tiny + facts)
+        return inventory.load("dev")
+
+    def made(self, facts: str = "") -> Environment:
+        """The same when its machines were made and its cluster was bootstrapped."""
+        environment = self.environment(facts)
+        make(environment)
+        marker.write(environment.paths.bootstrapped, step="bootstrap")
+        return self.environment(facts)
+
+    def pool(self, name: str = POOL) -> Any:
+        return self.libvirt.storagePoolLookupByName(name)
+
+    def volumes(self, name: str = POOL) -> set[str]:
+        return {volume.name() for volume in self.pool(name).listAllVolumes()}
+
+    def shared_pool(self) -> None:
+        target = "<target><path>/shared</path></target>"
+        xml = f"<pool type='dir'><name>shared</name>{target}</pool>"
+        self.libvirt.storagePoolDefineXML(xml).create()
+
+    def volume(self, pool: str, domain: str) -> str:
+        """Make the system disk of a domain; returns its name."""
+        name = f"{domain}-system"
+        xml = f"<volume><name>{name}</name><capacity>1</capacity></volume>"
+        self.pool(pool).createXML(xml)
+        return name
+
+    def foreign_domain(self, name: str) -> None:
+        machine = "<memory>65536</memory><os><type>hvm</type></os>"
+        self.libvirt.defineXML(f"<domain type='test'><name>{name}</name>{machine}</domain>")
+
+
+def _upload(self: Hypervisor, pool: str, name: str, _source: Path) -> None:
+    for volume in (name, complete_mark(name)):
+        self.create_volume(pool, volume, 1)
+
+
+def make(environment: Environment) -> None:
+    vms.make_network(environment, "", 0)
+    vms.make_storage(environment, "", 0)
+    for node in environment.nodes:
+        vms.make_machine(environment, node, "", 0)
+
+
+@pytest.fixture
+def host(small: Project, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(small, monkeypatch)
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "snakemake.logging")
+    return caplog
+
+
+# --- stopping -----------------------------------------------------------------------------------
+
+
+def test_ctrl_c_cuts_no_machine_off(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = host.made()
+    # Guests that take their time.
+    monkeypatch.setattr(type(host.libvirt.lookupByName(CP_1)), "shutdown", lambda _: 0)
+    monkeypatch.setattr(hypervisor, "cancelled", lambda: True)
+    with pytest.raises(MachineError) as error:
+        vms.stop(environment, None)
+    assert str(error.value) == (
+        f"interrupted: the domain {CP_1} is still shutting down; it is not cut off\n"
+        "  -> The same command goes on."
+    )
+    assert host.libvirt.lookupByName(CP_1).isActive()
+    assert host.libvirt.lookupByName(WORKER_1).isActive()
+
+
+def test_a_machine_that_does_not_shut_down_in_time_is_cut_off(
+    host: Host, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+) -> None:
+    environment = host.made("VM_STOP_TIMEOUT=1\n")
+    monkeypatch.setattr(type(host.libvirt.lookupByName(CP_1)), "shutdown", lambda _: 0)
+    vms.stop(environment, "cp_1")
+    assert f"{CP_1}: cut off after 1 s" in said.text
+    assert not host.libvirt.lookupByName(CP_1).isActive()
