@@ -145,13 +145,15 @@ class Hypervisor:
         self._updating = threading.Lock()
 
     @contextlib.contextmanager
-    def _told(self, doing: str) -> Iterator[None]:
-        """Libvirt's errors as ours."""
+    def _told(self, doing: str, hint: str = "") -> Iterator[None]:
+        """Libvirt's errors as ours.
+
+        :param hint: for errors that have none of their own.
+        """
         try:
             yield
         except self._libvirt.libvirtError as error:
             text = str(error)
-            hint = ""
             if "No space left" in text:
                 hint = "Make room in the storage pool, or name another one (STORAGE_POOL)."
             elif "Cannot allocate memory" in text:
@@ -366,20 +368,28 @@ class Hypervisor:
         """Define a directory pool, make its directory, and start it, now and with the host."""
         with self._told(f"making the storage pool {storage.pool} at {storage.path}"):
             handle = self._connection.storagePoolDefineXML(vm_xml.pool_xml(storage))
-            self._start_pool(handle)
+            self._start_pool(handle, storage)
 
     def start_pool(self, storage: Storage) -> None:
-        with self._told(f"starting the storage pool {storage.pool}"):
-            self._start_pool(self._connection.storagePoolLookupByName(storage.pool))
+        """Start a pool, now and with the host."""
+        hint = "Is the file system mounted that it is in?"
+        if storage.is_own:
+            gone = f"virsh -c '{self.uri}' pool-undefine {storage.pool}"
+            hint += f"\nIf its disks are gone for good, have it made anew:  {gone}"
+        with self._told(f"starting the storage pool {storage.pool}", hint):
+            self._start_pool(self._connection.storagePoolLookupByName(storage.pool), storage)
 
-    def _start_pool(self, handle: Any) -> None:
+    def _start_pool(self, handle: Any, storage: Storage) -> None:
         if handle.isActive():
             return
-        with contextlib.suppress(self._libvirt.libvirtError):
-            handle.build(0)
+        # One that ran has autostart: when its directory is gone (a file system that is not
+        # mounted), an empty one in its place would look like lost disks.
+        if storage.is_own and not handle.autostart():
+            with contextlib.suppress(self._libvirt.libvirtError):
+                handle.build(0)
+        handle.create()
         with contextlib.suppress(self._libvirt.libvirtError):
             handle.setAutostart(1)
-        handle.create()
 
     def remove_pool(self, name: str) -> None:
         """Remove a pool of ours and its directory; libvirt leaves a directory that is not empty."""

@@ -170,6 +170,10 @@ class Storage:
     def is_own(self) -> bool:
         return bool(self.path)
 
+    def is_meant(self, uuid: str) -> bool:
+        """Whether a pool of this name is the one: the existing one, or with our UUID."""
+        return not self.is_own or uuid == self.uuid
+
 
 @dataclass(frozen=True)
 class Disk:

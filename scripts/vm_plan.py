@@ -176,6 +176,9 @@ class Plan:
 def plan(vms: Vms, current: Current, confirmed: str = "", *, protected: bool = False) -> Plan:
     """Decide what to do.
 
+    Where a pool is to be started, that comes first, and nothing is said of what it holds: plan
+    again when it runs.
+
     :param confirmed: the node whose disks may be replaced or removed.
     :param protected: no data may go, whoever confirms it.
     """
@@ -184,6 +187,7 @@ def plan(vms: Vms, current: Current, confirmed: str = "", *, protected: bool = F
     for vm in vms.machines:
         changes += planner.machine(vm)
     planner.check_host(changes)
+    changes.sort(key=lambda change: change.step is not Step.START_POOL)
     return Plan(
         tuple(changes), planner.waiting, tuple(leftovers(vms, current)), tuple(planner.refused)
     )
@@ -233,6 +237,11 @@ class _Planner:
         new = Pool(storage.pool, storage.uuid, "dir", storage.path, False, 2**60, {})
         return self.current.pool or new
 
+    @property
+    def unseen(self) -> bool:
+        """Whether the pool must be started before anyone knows what is in it."""
+        return self.current.pool is not None and not self.current.pool.active
+
     # --- the network
 
     def network(self) -> Iterator[Change]:
@@ -276,7 +285,7 @@ class _Planner:
                 )
                 return
             yield Change(Effect.CREATE, Step.CREATE_POOL, storage.pool, self.owner, (storage.path,))
-        elif storage.is_own and now.uuid != storage.uuid:
+        elif not storage.is_meant(now.uuid):
             self.refuse(*_not_ours("storage pool", storage.pool, self.owner))
             return
         elif storage.is_own and now.path != storage.path:
@@ -286,8 +295,10 @@ class _Planner:
                 "Set STORAGE_PATH back, or move the pool by hand.",
             )
         elif not now.active:
-            yield Change(Effect.START, Step.START_POOL, storage.pool, self.owner)
-        yield from self._images()
+            details = ("what it holds is planned when it runs",)
+            yield Change(Effect.START, Step.START_POOL, storage.pool, self.owner, details)
+        if not self.unseen:
+            yield from self._images()
 
     def _images(self) -> Iterator[Change]:
         for image in self.vms.boot.images:
@@ -306,7 +317,8 @@ class _Planner:
             return
         wanted = placed(vm, self.vms, self.pool.path)
         yield from self._reservation(vm)
-        yield from self._volumes(vm, now)
+        if not self.unseen:
+            yield from self._volumes(vm, now)
         if now is None:
             details = (*_size(vm), f"MAC {vm.mac}")
             yield Change(Effect.CREATE, Step.DEFINE_DOMAIN, vm.domain, vm.owner, details)

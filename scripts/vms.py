@@ -73,15 +73,19 @@ def _session(environment: Environment, confirm: str = "") -> _Session:
     with _lock:
         key = (environment.name, confirm)
         if key not in _sessions:
-            vms = _wanted(environment)
-            boot = images.identified(vms.boot, environment.env_file)
-            vms = replace(vms, boot=boot)
-            libvirt = connection(vms.uri)
-            current = libvirt.current(vms, environment.name)
-            decided = plan(vms, current, confirm, protected=environment.cluster.protected)
-            _sessions[key] = _Session(environment, vms, libvirt, current, decided)
+            _sessions[key] = _read(environment, confirm)
             _warn(_sessions[key])
         return _sessions[key]
+
+
+def _read(environment: Environment, confirm: str) -> _Session:
+    vms = _wanted(environment)
+    boot = images.identified(vms.boot, environment.env_file)
+    vms = replace(vms, boot=boot)
+    libvirt = connection(vms.uri)
+    current = libvirt.current(vms, environment.name)
+    decided = plan(vms, current, confirm, protected=environment.cluster.protected)
+    return _Session(environment, vms, libvirt, current, decided)
 
 
 def _warn(session: _Session) -> None:
@@ -210,6 +214,7 @@ def _prepared(environment: Environment, confirm: str) -> _Session:
         session = _session(environment, confirm)
         if environment.name not in _ready:
             session.check()
+            session = _with_pool_started(session, confirm)
             uploads = {c.name for c in session.plan.changes if c.step is Step.UPLOAD_IMAGE}
             for image in session.vms.boot.images:
                 if image.volume in uploads:
@@ -218,6 +223,20 @@ def _prepared(environment: Environment, confirm: str) -> _Session:
             _note_lost_etcd(session)
             _ready.add(environment.name)
         return session
+
+
+def _with_pool_started(session: _Session, confirm: str) -> _Session:
+    """The session; read and planned anew if its pool was to be started, as what it holds was not
+    known before.
+    """
+    starts = [change for change in session.plan.changes if change.step is Step.START_POOL]
+    if not starts:
+        return session
+    _do(session, starts)
+    environment = session.environment
+    anew = _sessions[environment.name, confirm] = _read(environment, confirm)
+    anew.check()
+    return anew
 
 
 def _probe(session: _Session) -> None:

@@ -137,6 +137,35 @@ def test_disks_are_kept(lab_up: Lab) -> None:
     assert project.ok("vms", *lab.config()).jobs == set()
 
 
+def test_disks_outlive_a_pool_that_is_not_started(lab_up: Lab) -> None:
+    lab, project = lab_up, lab_up.project
+    bootstrapped = project.write(f"rendered_configs/{lab.name}/state/bootstrapped", "{}")
+    directory = lab.libvirtd.root / f"lib/images/{lab.network}"
+    disks = {path: path.stat().st_ino for path in directory.glob("*-system")}
+    everything = ids(lab).keys()
+    # As after a start of the host.
+    for domain in everything:
+        lab.libvirtd.virsh("destroy", domain)
+    lab.libvirtd.virsh("pool-destroy", lab.network)
+    run = project.ok("vms", *lab.config())
+    assert f"start: pool {lab.network}" in run.output
+    assert "create: volume" not in run.output
+    assert ids(lab).keys() == everything
+    assert project.ok("vms", *lab.config()).jobs == set()
+
+    # Its file system is not mounted: no empty directory takes its place.
+    lab.libvirtd.virsh("pool-destroy", lab.network)
+    elsewhere = directory.rename(directory.with_name("elsewhere"))
+    said = project.fails("vms", *lab.config())
+    assert f"starting the storage pool {lab.network}: cannot open directory" in said
+    assert "Is the file system mounted that it is in?" in said
+    assert not directory.exists()
+    elsewhere.rename(directory)
+    project.ok("vms", *lab.config())
+    assert {path: path.stat().st_ino for path in directory.glob("*-system")} == disks
+    assert bootstrapped.exists()
+
+
 def test_destroying_needs_consent_and_keeps_disks(lab_up: Lab) -> None:
     lab, project = lab_up, lab_up.project
     everything = ids(lab)

@@ -207,6 +207,17 @@ def test_disks_grow_and_do_not_shrink() -> None:
     assert steps(decided)[:2] == [Step.REPLACE_VOLUME, Step.DELETE_VOLUME]
 
 
+def test_a_pool_is_started_first_and_what_it_holds_is_not_guessed() -> None:
+    now = current(BOTH, network=None)
+    assert now.pool
+    off = replace(now.pool, active=False, volumes={})
+    decided = plan(BOTH, replace(now, pool=off))
+    assert steps(decided) == [Step.START_POOL, Step.CREATE_NETWORK]
+    assert [change.step for change in decided.storage] == [Step.START_POOL]
+    theirs = replace(off, uuid="other")
+    assert steps(plan(BOTH, replace(now, pool=theirs))) == [Step.CREATE_NETWORK]
+
+
 def test_what_is_not_ours_is_refused() -> None:
     now = current(BOTH)
     for owner in (None, replace(ONE.owner, cluster="other"), replace(ONE.owner, environment="x")):

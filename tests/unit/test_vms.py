@@ -101,6 +101,64 @@ def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
+# --- a pool that is not started -----------------------------------------------------------------
+
+
+def test_the_plan_starts_a_pool_first_and_misses_no_disk(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = host.made()
+    host.pool().destroy()
+    vms.show_plan(environment, "")
+    assert capsys.readouterr().out == (
+        "dev: what 'snakemake vms' would do:\n"
+        f"  start: pool {POOL} (what it holds is planned when it runs)\n"
+    )
+    assert not host.pool().isActive()
+
+
+@pytest.mark.parametrize("facts", ["", "STORAGE_POOL=shared\n"], ids=["own", "existing"])
+def test_a_cluster_outlives_a_pool_that_was_not_started(
+    host: Host, said: pytest.LogCaptureFixture, facts: str
+) -> None:
+    host.shared_pool()
+    pool = "shared" if facts else POOL
+    environment = host.made(facts)
+    before = host.volumes(pool)
+    host.pool(pool).destroy()
+    said.clear()
+    make(environment)
+    assert host.pool(pool).isActive()
+    assert f"start: pool {pool}" in said.text
+    assert "create: volume" not in said.text
+    assert "its etcd is no more" not in said.text
+    assert environment.paths.bootstrapped.exists()
+    assert host.volumes(pool) == before
+
+
+def test_disks_that_are_gone_are_seen_when_the_pool_runs(
+    host: Host, said: pytest.LogCaptureFixture
+) -> None:
+    environment = host.made()
+    for domain in (CP_1, WORKER_1):
+        host.libvirt.lookupByName(domain).destroy()
+        host.pool().storageVolLookupByName(f"{domain}-system").delete()
+    host.pool().destroy()
+    make(environment)
+    assert {f"{CP_1}-system", f"{WORKER_1}-system"} <= host.volumes()
+    assert "its etcd is no more" in said.text
+    assert not environment.paths.bootstrapped.exists()
+
+
+def test_what_must_not_be_done_is_refused_when_the_pool_runs(host: Host) -> None:
+    host.made("VM_DISK_GIB=30\n")
+    host.pool().destroy()
+    environment = host.environment("VM_DISK_GIB=20\n")
+    with pytest.raises(MachineError, match="would shrink from 30 GiB to 20 GiB"):
+        vms.make_storage(environment, "", 0)
+    assert environment.paths.bootstrapped.exists()
+
+
 # --- stopping -----------------------------------------------------------------------------------
 
 
