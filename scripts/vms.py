@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,7 +15,17 @@ from scripts.hypervisor import Hypervisor
 from scripts.model import Environment, Node
 from scripts.progress import say, warn
 from scripts.vm_model import GIB, Accelerator, Owner, Pool, Vm, Vms, complete_mark, placed
-from scripts.vm_plan import Change, Current, Plan, Step, plan, show, system_volume, volumes_of
+from scripts.vm_plan import (
+    Change,
+    Current,
+    NetworkNow,
+    Plan,
+    Step,
+    plan,
+    show,
+    system_volume,
+    volumes_of,
+)
 from scripts.vm_xml import MACHINE, console_log
 
 _AT_ONCE = 16
@@ -441,20 +451,26 @@ def destroy(environment: Environment, confirm: str, *, disks: bool) -> None:
     whole = confirm == environment.name
     chosen = {name: o for name, o in owners.items() if whole or o.node == confirm}
     _check_destroy(environment, confirm, owners, allowed=whole or bool(chosen))
+    pool = _pool_with_disks(environment, libvirt, current) if disks else None
     for name in chosen:
         libvirt.remove_domain(name)
         say(
             f"{environment.name}: {name}: destroyed"
             + ("" if disks else f"; its disks stay in the storage pool {vms.storage.pool}")
         )
-    domains = set(chosen) | ({vm.domain for vm in vms.machines} if whole else set())
-    if disks and current.pool:
-        _delete_volumes(libvirt, vms, current.pool, domains)
+    foreign = current.domains.keys() - owners.keys()
+    named = {vm.domain for vm in vms.machines} if whole else set()
+    if pool:
+        for name in sorted(named & foreign):
+            say(f"{environment.name}: {name}: was not made for it; its disks are left alone")
+        _delete_volumes(libvirt, vms, pool, (set(chosen) | named) - foreign)
     _forget(environment, set(chosen.values()), whole=whole, disks=disks)
     if not whole:
         libvirt.update_reservations(vms.network)
     if whole:
-        _remove_shared(environment, libvirt, current, disks=disks)
+        _remove_network(environment, libvirt, current.network)
+        if pool and vms.storage.is_own:
+            _remove_pool(environment, libvirt, pool, foreign)
 
 
 def _check_destroy(
@@ -482,13 +498,30 @@ def _check_destroy(
         )
 
 
+def _pool_with_disks(
+    environment: Environment, libvirt: Hypervisor, current: Current
+) -> Pool | None:
+    """The pool that disks are to be deleted from, started so that one sees them."""
+    vms, pool = _wanted(environment), current.pool
+    if pool is None or not vms.storage.is_meant(pool.uuid):
+        return None
+    if not pool.active:
+        libvirt.start_pool(vms.storage)
+        say(f"{environment.name}: storage pool {pool.name}: started")
+        pool = libvirt.current(vms, environment.name).pool
+    return pool
+
+
+def _disks(vms: Vms, pool: Pool, domains: Set[str]) -> list[str]:
+    """The volumes of domains, also of such that are no longer there."""
+    machines = (replace(vms.machines[0], domain=domain) for domain in sorted(domains))
+    return [volume for machine in machines for volume in volumes_of(machine, pool)]
+
+
 def _delete_volumes(libvirt: Hypervisor, vms: Vms, pool: Pool, domains: set[str]) -> None:
-    """Delete the disks of domains, also of such that are no longer there."""
-    template = vms.machines[0]
-    for domain in sorted(domains):
-        for volume in volumes_of(replace(template, domain=domain), pool):
-            libvirt.delete_volume(pool.name, volume)
-            say(f"{template.owner.environment}: {volume}: deleted")
+    for volume in _disks(vms, pool, domains):
+        libvirt.delete_volume(pool.name, volume)
+        say(f"{vms.machines[0].owner.environment}: {volume}: deleted")
 
 
 def _forget(environment: Environment, owners: set[Owner], *, whole: bool, disks: bool) -> None:
@@ -505,23 +538,30 @@ def _forget(environment: Environment, owners: set[Owner], *, whole: bool, disks:
         paths.kubeconfig.unlink(missing_ok=True)
 
 
-def _remove_shared(
-    environment: Environment, libvirt: Hypervisor, current: Current, *, disks: bool
+def _remove_network(
+    environment: Environment, libvirt: Hypervisor, network: NetworkNow | None
 ) -> None:
-    """Remove the network, and with the disks the storage pool, when they are ours."""
-    vms, paths = _wanted(environment), environment.paths
-    network = current.network
-    if network and network.network.owner == vms.network.owner:
-        libvirt.remove_network(vms.network.name)
-        say(f"{environment.name}: network {vms.network.name}: removed")
-    paths.network.unlink(missing_ok=True)
-    if disks and current.pool and vms.storage.is_own and current.pool.uuid == vms.storage.uuid:
-        ours = [v for v in current.pool.volumes if _is_image(v)]
-        for volume in ours:
-            libvirt.delete_volume(vms.storage.pool, volume)
-        libvirt.remove_pool(vms.storage.pool)
-        say(f"{environment.name}: storage pool {vms.storage.pool}: removed")
-        paths.storage.unlink(missing_ok=True)
+    """Remove the network when it is ours."""
+    wanted = _wanted(environment).network
+    if network and network.network.owner == wanted.owner:
+        libvirt.remove_network(wanted.name)
+        say(f"{environment.name}: network {wanted.name}: removed")
+    environment.paths.network.unlink(missing_ok=True)
+
+
+def _remove_pool(
+    environment: Environment, libvirt: Hypervisor, pool: Pool, foreign: Set[str]
+) -> None:
+    """Remove our pool and the images in it, unless domains that are not ours have disks there."""
+    said = f"{environment.name}: storage pool {pool.name}"
+    if kept := _disks(_wanted(environment), pool, foreign):
+        say(f"{said}: kept, as it has {', '.join(kept)}")
+        return
+    for volume in filter(_is_image, pool.volumes):
+        libvirt.delete_volume(pool.name, volume)
+    libvirt.remove_pool(pool.name)
+    say(f"{said}: removed")
+    environment.paths.storage.unlink(missing_ok=True)
 
 
 def _is_image(volume: str) -> bool:

@@ -159,6 +159,49 @@ def test_what_must_not_be_done_is_refused_when_the_pool_runs(host: Host) -> None
     assert environment.paths.bootstrapped.exists()
 
 
+def test_disks_in_a_pool_that_was_not_started_are_destroyed_on_request(host: Host) -> None:
+    host.shared_pool()
+    environment = host.made("STORAGE_POOL=shared\n")
+    host.pool("shared").destroy()
+    vms.destroy(environment, "dev", disks=True)
+    assert not {f"{CP_1}-system", f"{WORKER_1}-system"} & host.volumes("shared")
+
+
+# --- what is not ours ---------------------------------------------------------------------------
+
+
+def test_disks_of_a_domain_that_is_not_ours_are_left_alone(
+    host: Host, said: pytest.LogCaptureFixture
+) -> None:
+    host.shared_pool()
+    host.foreign_domain(CP_1)
+    theirs, orphan = host.volume("shared", CP_1), host.volume("shared", WORKER_1)
+    vms.destroy(host.environment("STORAGE_POOL=shared\n"), "dev", disks=True)
+    assert host.volumes("shared") == {theirs}
+    assert f"dev: {CP_1}: was not made for it; its disks are left alone" in said.text
+    assert f"{orphan}: deleted" in said.text
+
+
+def test_our_pool_stays_while_it_has_disks_that_are_not_ours(
+    host: Host, said: pytest.LogCaptureFixture
+) -> None:
+    environment = host.made()
+    host.foreign_domain("dev-theirs")
+    theirs = host.volume(POOL, "dev-theirs")
+    vms.destroy(environment, "dev", disks=True)
+    assert {name for name in host.volumes() if name.startswith("dev-")} == {theirs}
+    assert f"storage pool {POOL}: kept, as it has {theirs}" in said.text
+
+
+def test_a_pool_of_our_pools_name_that_is_not_ours_is_left_alone(host: Host) -> None:
+    target = "<target><path>/theirs</path></target>"
+    xml = f"<pool type='dir'><name>{POOL}</name>{target}</pool>"
+    host.libvirt.storagePoolDefineXML(xml).create()
+    theirs = host.volume(POOL, CP_1)
+    vms.destroy(host.environment(), "dev", disks=True)
+    assert host.volumes() == {theirs}
+
+
 # --- stopping -----------------------------------------------------------------------------------
 
 
