@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import yaml
+from scripts import encrypted
 
 # In pieces, so that this file does not find itself.
 _SIGNS = {
@@ -27,7 +27,7 @@ _SIGNS = {
 def findings(path: Path) -> Iterator[str]:
     """What in a file must not be in Git, each with the line it stands in."""
     content = path.read_bytes()
-    if _must_be_encrypted(path) and not _is_encrypted(content):
+    if _must_be_encrypted(path) and not encrypted.is_whole(content):
         yield f"{path}: is not encrypted; run: sops encrypt --in-place {path}"
     for what, sign in _SIGNS.items():
         for match in sign.finditer(content):
@@ -40,28 +40,6 @@ def _must_be_encrypted(path: Path) -> bool:
     # .sops.yaml itself holds sops's rules: public keys only.
     is_patch = path.name.endswith((".sops.yaml", ".sops.yml")) and path.name != ".sops.yaml"
     return in_secrets or is_patch
-
-
-def _is_encrypted(content: bytes) -> bool:
-    """Whether it is YAML with sops metadata and every other value is encrypted."""
-    try:
-        document = yaml.safe_load(content)
-    except yaml.YAMLError:
-        return False
-    if not isinstance(document, dict) or "mac" not in (document.pop("sops", None) or {}):
-        return False
-    return all(value.startswith("ENC[") for value in _strings(document))
-
-
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
-    elif value is not None:
-        yield str(value)
 
 
 def tracked_files() -> list[Path]:

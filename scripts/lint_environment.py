@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from scripts import known_facts
+from scripts import encrypted, known_facts
 from scripts.lint import EnvironmentView, Finding, NodeView
 from scripts.lint_network import address_of, static_addresses, vips
 from scripts.patches import lookup
@@ -138,8 +138,8 @@ def recipients(view: EnvironmentView) -> Iterator[Finding]:
 
 
 def _age_of(text: str) -> list[Any]:
-    value = lookup(_parsed(text), "sops", "age")
-    return value if isinstance(value, list) else []
+    values = [one.get("age") for one in encrypted.metadata(text)]
+    return [item for value in values if isinstance(value, list) for item in value]
 
 
 def recipients_by_rule(rules: str, path: Path) -> set[str] | None:

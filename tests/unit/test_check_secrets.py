@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import check_secrets, talosctl
-from tests.project import REPOSITORY
+from scripts import age, check_secrets, talosctl
+from tests.project import REPOSITORY, encrypted
 
 
 def test_nothing_secret_is_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,16 @@ def test_finds_age_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["secrets/prod.yaml", "patches/wireguard.sops.yaml"])
 @pytest.mark.parametrize(
     "text",
-    ["a: b\n", "a: b\nsops: {mac: x}\n", "a: [ENC[x], plain]\nsops: {mac: x}\n", "sops: [\n", ""],
+    [
+        *("a: b\n", "a: b\nsops: {mac: x}\n", "a: [ENC[x], plain]\nsops: {mac: x}\n"),
+        *("sops: [\n", "", "a: ENC[x]\n", "a: ENC[x]\nsops: {}\n", "a: ENC[x]\nsops: mac\n"),
+        *("a: 5\nsops: {mac: x}\n", "a: {b: true}\nsops: {mac: x}\n"),
+        "a: plain\na: ENC[x]\nsops: {mac: x}\n",
+        # The second document of a file was put there by hand, whole or without its metadata.
+        "a: ENC[x]\nsops: {mac: x}\n---\na: plain\n",
+        "a: ENC[x]\nsops: {mac: x}\n---\na: plain\nsops: {mac: x}\n",
+        "a: ENC[x]\nsops: {mac: x}\n---\na: ENC[x]\n",
+    ],
 )
 def test_finds_files_that_should_be_encrypted(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
@@ -63,3 +72,36 @@ def test_encrypted_file_passes(tmp_path: Path) -> None:
     path = tmp_path / "x.sops.yaml"
     path.write_text("a: ENC[AES256_GCM,data:x]\nsops:\n  mac: ENC[x]\n")
     assert list(check_secrets.findings(path)) == []
+
+
+_PATCH = """\
+# The puller's password
+apiVersion: v1alpha1
+kind: RegistryAuthConfig
+name: registry.example.org
+username: ""
+password: hunter2hunter2
+"""
+_SECOND = """\
+---
+apiVersion: v1alpha1
+kind: WireguardConfig
+privateKey: hunter2hunter2
+listenPort: 51820
+up: true
+mtu: 1.5
+peers:
+  - {endpoint: null, presharedKey: "", allowedIPs: []}
+  -
+since: 2026-01-01
+"""
+
+
+@pytest.mark.parametrize("text", [_PATCH, _PATCH + _SECOND], ids=["one document", "two documents"])
+def test_what_sops_encrypts_passes(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.sops.yaml"
+    path.write_text(encrypted(text, age.new_key().recipient, path.name))
+    assert "hunter2" not in path.read_text()
+    assert list(check_secrets.findings(path)) == []
+    path.write_text(path.read_text().replace('""', "hunter2hunter2"))
+    assert any("is not encrypted" in finding for finding in check_secrets.findings(path))

@@ -211,6 +211,16 @@ def test_recipients_without_a_rule() -> None:
     assert lint_environment.recipients_by_rule("", Path("y.yaml")) is None
 
 
+def test_recipients_of_a_patch_with_two_documents(dev: Project) -> None:
+    path = "patches/envs/dev/workers/worker_1/x.sops.yaml"
+    dev.write(".sops.yaml", RULES)
+    dev.write(path, encrypted("a: b\n---\nc: d\n", ONE, path))
+    view = lint_step.environment_view(environment(dev))
+    [found] = lint_environment.recipients(view)
+    assert found.where == path
+    assert found.what == f".sops.yaml names {TWO} for it, but it is not encrypted for them"
+
+
 def test_copied_bundle_is_known_after_its_recipients_changed(dev: Project) -> None:
     text = "certs:\n  os:\n    key: hunter2hunter2\n"
     first = encrypted(text, ONE, "secrets/dev.yaml")
