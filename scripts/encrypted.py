@@ -13,6 +13,13 @@ _BaseLoader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _METADATA = "sops"
 # sops encrypts neither null nor "".
 _LEFT_CLEAR = ("", "null")
+# What of a rule makes it leave more (sops docs: Encrypting only parts of a file).
+_SETTINGS = tuple(
+    f"{which}_{by}"
+    for which in ("encrypted", "unencrypted")
+    for by in ("regex", "suffix", "comment_regex")
+)
+_DEFAULT = "unencrypted_suffix: _unencrypted"
 
 
 def is_whole(content: bytes) -> bool:
@@ -50,10 +57,19 @@ def _is_clear(node: yaml.Node) -> bool:
     return any(map(_is_clear, node.value))
 
 
-def metadata(text: str) -> list[dict[str, Any]]:
+def settings(content: bytes) -> str:
+    """What made sops leave values in plain text, e.g. ``encrypted_regex: ^data$``; "" for nothing.
+
+    Its default, which is for keys that end in ``_unencrypted``, does not count.
+    """
+    said = [f"{key}: {one[key]}" for one in metadata(content) for key in _SETTINGS if key in one]
+    return ", ".join(text for text in dict.fromkeys(said) if text != _DEFAULT)
+
+
+def metadata(content: str | bytes) -> list[dict[str, Any]]:
     """The metadata of sops in each document, alike as sops writes them; [] without any."""
     try:
-        documents = list(yaml.load_all(text, Loader=_BaseLoader))
+        documents = list(yaml.load_all(content, Loader=_BaseLoader))
     except yaml.YAMLError:
         return []
     found = (lookup(document, _METADATA) for document in documents)

@@ -77,23 +77,47 @@ def missing_bundle(environment: Environment) -> SecretsError:
 def bundle_of(environment: Environment) -> bytes:
     """The decrypted bundle, decrypted once a process.
 
-    :raises SecretsError: when it is missing, not encrypted, not to be decrypted, or no bundle.
+    :raises SecretsError: when it is missing, not wholly encrypted, not to be decrypted, or no
+        bundle.
     """
     if environment.stand_in:
         return environment.stand_in
     if not environment.bundle.exists():
         raise missing_bundle(environment)
-    bundle = plaintext_of(environment.bundle, key_file(environment))
+    bundle = _bundle_in(environment.bundle, key_file(environment))
     _check_bundle(environment.bundle, bundle)
     return bundle
 
 
+def _bundle_in(path: Path, key: Path | None = None) -> bytes:
+    """Decrypt a file of which sops must have encrypted every value."""
+    ciphertext = _read(path)
+    plaintext = _decrypt_once(ciphertext, path, key)
+    _check_encrypted(path, ciphertext)
+    return plaintext
+
+
+@cache
+def _check_encrypted(path: Path, ciphertext: bytes) -> None:
+    sops.refuse_partly_encrypted(ciphertext, path)
+
+
 def plaintext_of(path: Path, key: Path | None = None) -> bytes:
-    """Decrypt a file, once a process for the same content."""
+    """Decrypt a patch, once a process for the same content.
+
+    What sops was told to leave readable in it may be so; ``check_secrets`` looks at it.
+    """
+    return _decrypt_once(_read(path), path, key)
+
+
+def _read(path: Path) -> bytes:
     try:
-        ciphertext = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise SecretsError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _decrypt_once(ciphertext: bytes, path: Path, key: Path | None) -> bytes:
     with _decrypting:
         if ciphertext not in _decrypted:
             _decrypted[ciphertext] = sops.decrypt(ciphertext, path, key)
@@ -184,7 +208,8 @@ def create(environment: Environment, *, shared: bool = False) -> Created:
 
     :param shared: make the bundle for all environments that have none of their own.
     :raises SecretsError: when a cluster was deployed with a bundle that is gone, when .sops.yaml
-        names recipients but none of your keys is there, or sops or age refuse.
+        names recipients but none of your keys is there or leaves values in plain text, or sops or
+        age refuse.
     """
     if environment.cluster.throwaway:
         new = create_throwaway(environment)
@@ -192,7 +217,7 @@ def create(environment: Environment, *, shared: bool = False) -> Created:
     bundle = SHARED_BUNDLE if shared else own_bundle(environment.name)
     present = next((b for b in (own_bundle(environment.name), SHARED_BUNDLE) if b.exists()), None)
     if present is not None:
-        plaintext_of(present)
+        _bundle_in(present)
         return Created(present)
     return _create_bundle(environment, bundle)
 
@@ -204,7 +229,7 @@ def create_own(environment: Environment) -> Created:
     """
     bundle = own_bundle(environment.name)
     if bundle.exists():
-        plaintext_of(bundle)
+        _bundle_in(bundle)
         return Created(bundle)
     return _create_bundle(environment, bundle)
 

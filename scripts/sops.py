@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scripts import encrypted
 from scripts.errors import SecretsError
 from scripts.process import Result, run
 from scripts.tools import SOPS, require
@@ -43,7 +44,8 @@ def encrypt(plaintext: bytes, path: Path, recipient: str | None = None) -> bytes
 
     :param path: the file's name, which picks the rule; it is not written.
     :param recipient: an age recipient to encrypt for instead of the rules'.
-    :raises SecretsError: when no rule is for this file, or a recipient is wrong.
+    :raises SecretsError: when no rule is for this file, a recipient is wrong, or the rule leaves
+        values in plain text.
     """
     require(SOPS)
     to = ["--age", recipient] if recipient else []
@@ -52,13 +54,49 @@ def encrypt(plaintext: bytes, path: Path, recipient: str | None = None) -> bytes
         stdin=plaintext,
         timeout=60,
     )
-    if not result.ok or b"ENC[" not in result.stdout:
+    if not result.ok:
         raise SecretsError(
             f"{path}: sops does not encrypt it: {_last_line(result)}",
             hint="Look at creation_rules in .sops.yaml: one path_regex must match this file "
             "and name age recipients.",
         )
+    if not encrypted.is_whole(result.stdout):
+        raise SecretsError(
+            f"{path}: not made: by its rule in .sops.yaml, sops leaves values in plain text"
+            f"{_settings(result.stdout)}",
+            hint=_own_rule(path),
+        )
     return result.stdout
+
+
+def refuse_partly_encrypted(ciphertext: bytes, path: Path) -> None:
+    """Refuse a file that sops can decrypt although values in it are in plain text.
+
+    :raises SecretsError: when there is one.
+    """
+    if not encrypted.is_whole(ciphertext):
+        rule = f"{_own_rule(path)}\n" if encrypted.settings(ciphertext) else ""
+        raise SecretsError(
+            f"{path}: not wholly encrypted: it holds values in plain text{_settings(ciphertext)}",
+            hint=f"{rule}Encrypt it anew: sops decrypt --in-place {path} && sops encrypt "
+            f"--in-place {path}\n"
+            "If it was ever committed or pushed like this, make new secrets.",
+        )
+
+
+def _settings(ciphertext: bytes) -> str:
+    said = encrypted.settings(ciphertext)
+    return f" ({said})" if said else ""
+
+
+def _own_rule(path: Path) -> str:
+    """How all values of the files beside this one get encrypted."""
+    return (
+        f"Give {path.parent}/ a rule of its own in .sops.yaml, above all others and with nothing "
+        "but recipients:\n"
+        f"  - path_regex: (^|/){path.parent}/[^/]+\\.yaml$\n"
+        "    age: RECIPIENTS"
+    )
 
 
 def _explained(path: Path, result: Result) -> SecretsError:

@@ -6,6 +6,7 @@ Most is tried with the real sops and age, but without Snakemake, which adds noth
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from scripts import age, inventory, render, secrets, talosctl
 from scripts.errors import SecretsError
 from scripts.model import Environment
 from scripts.redact import scalars
-from tests.project import Project, encrypted, files_below
+from tests.project import BIN, Project, encrypted, files_below
 
 MINE, THEIRS = age.new_key(), age.new_key()
 PLAIN = talosctl.gen_secrets("v1.13")
@@ -194,6 +195,94 @@ def test_target_secrets_with_rules_that_do_not_fit_makes_nothing(
         secrets.make(dev, "own")
     assert "creation_rules in .sops.yaml" in error.value.hint
     assert made(project) == before
+
+
+def other_rule(setting: str) -> str:
+    """A rule for files of another kind that matches the bundle, too."""
+    return f"creation_rules:\n  - age: {MINE.recipient}\n    {setting}\n"
+
+
+def mended(shown: str, rules: str) -> str:
+    """The rules with the one that the error shows above the others."""
+    lines = [line.removeprefix("  -> ") for line in shown.splitlines()]
+    start = next(index for index, line in enumerate(lines) if "path_regex" in line)
+    rule = "\n".join(lines[start : start + 2]).replace("RECIPIENTS", MINE.recipient)
+    return rules.replace("creation_rules:\n", f"creation_rules:\n{rule}\n")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "encrypted_regex: ^(data|stringData)$",  # as Flux has it: nothing of a bundle
+        "encrypted_regex: ^(crt|key|id)$",
+        "encrypted_suffix: token",
+        "unencrypted_regex: ^token$",
+        "unencrypted_suffix: token",
+        "encrypted_comment_regex: secret",
+    ],
+)
+def test_target_secrets_makes_no_bundle_with_values_in_plain_text(
+    project: Project, dev: Environment, setting: str
+) -> None:
+    project.remove("secrets/dev.yaml")
+    project.write(".sops.yaml", other_rule(setting))
+    before = made(project)
+    with pytest.raises(SecretsError) as error:
+        secrets.make(dev, "own")
+    assert error.value.message == (
+        "secrets/dev.yaml: not made: by its rule in .sops.yaml, sops leaves values in plain text "
+        f"({setting})"
+    )
+    assert "Give secrets/ a rule of its own in .sops.yaml, above all others" in error.value.hint
+    assert made(project) == before
+
+    project.write(".sops.yaml", mended(str(error.value), project.read(".sops.yaml")))
+    secrets.make(dev, "own")
+    assert secrets.bundle_of(dev)
+
+
+def test_throwaway_bundle_is_not_made_in_plain_text(project: Project, dev: Environment) -> None:
+    project.environment("lab", "SIMULATED=true\n")
+    project.node("lab", "control_planes", "cp_1", "127.0.9.11")
+    project.write(".sops.yaml", other_rule("encrypted_regex: ^(data|stringData)$"))
+    with pytest.raises(SecretsError, match=r"secrets/lab\.yaml: not made: by its rule in \.sops"):
+        secrets.create_throwaway(inventory.load("lab"))
+    assert not (project.root / "secrets/lab.yaml").exists()
+
+
+def test_bundle_with_values_in_plain_text_is_not_used(project: Project, dev: Environment) -> None:
+    setting = "encrypted_regex: ^(data|stringData)$"
+    project.write(".sops.yaml", other_rule(setting))
+    dev.bundle.write_bytes(PLAIN)
+    in_place = ("--in-place", "secrets/dev.yaml")
+    assert project.run(BIN / "sops", "encrypt", *in_place).code == 0
+    shown = refused(dev)
+    assert shown.startswith(
+        "secrets/dev.yaml: not wholly encrypted: it holds values in plain text "
+        f"({setting})\n  -> Give secrets/ a rule of its own in .sops.yaml"
+    )
+    assert "If it was ever committed or pushed like this, make new secrets." in shown
+    for make in (partial(secrets.make, dev, "own"), partial(secrets.separate, dev)):
+        with pytest.raises(SecretsError, match="not wholly encrypted"):
+            make()
+
+    project.write(".sops.yaml", mended(shown, project.read(".sops.yaml")))
+    assert "sops decrypt --in-place secrets/dev.yaml && sops encrypt --in-place secrets" in shown
+    assert project.run(BIN / "sops", "decrypt", *in_place).code == 0
+    assert project.run(BIN / "sops", "encrypt", *in_place).code == 0
+    assert yaml.safe_load(secrets.bundle_of(dev)) == yaml.safe_load(PLAIN)
+
+
+def test_patch_that_is_readable_in_part_is_used(project: Project, dev: Environment) -> None:
+    project.write(".sops.yaml", other_rule("encrypted_regex: ^secret$"))
+    path = "patches/envs/dev/control_planes/cp_1/x.sops.yaml"
+    project.write(path, PATCH.replace("secret:", "plain: readable\n    secret:"))
+    assert project.run(BIN / "sops", "encrypt", "--in-place", path).code == 0
+    assert "plain: readable" in project.read(path)
+    assert "hunter2" not in project.read(path)
+    loaded = inventory.load("dev")
+    config = yaml.safe_load(render.render(loaded, loaded.first_control_plane).split(b"\n---\n")[0])
+    assert config["machine"]["sysctls"] == {"plain": "readable", "secret": "hunter2hunter2"}
 
 
 def test_target_secrets_keeps_a_bundle_it_cannot_decrypt(

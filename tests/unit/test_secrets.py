@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,8 @@ def complete() -> dict[str, object]:
 
 def decrypting(monkeypatch: pytest.MonkeyPatch, dev: Environment, plaintext: bytes) -> None:
     dev.bundle.parent.mkdir()
-    dev.bundle.write_bytes(b"ciphertext of " + plaintext)
+    name = sha256(plaintext).hexdigest()
+    dev.bundle.write_text(f"of: ENC[{name}]\nsops: {{mac: x}}\n")
     monkeypatch.setattr(sops, "decrypt", lambda *_: plaintext)
 
 
