@@ -1,13 +1,14 @@
 """Checking an environment without its secrets: rendered and validated with a throw-away bundle.
 
 For a pull request's job, also from a fork: it needs no age key. The bundle is in memory; configs
-made with it are in a private temporary directory, which is removed at the end.
+made with it are in a private temporary directory, which is removed at the end. Of what is encrypted
+in Git it looks only at whether it is.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +21,11 @@ from scripts import (
     git,
     lint_step,
     render,
+    sops,
     talosctl,
     validate,
 )
-from scripts.errors import LintError, TalosmakeError, ValidationError
+from scripts.errors import LintError, SecretsError, TalosmakeError, ValidationError
 from scripts.lint import report
 from scripts.model import Environment, Node
 
@@ -38,7 +40,7 @@ def check(environments: Sequence[Environment], strict: bool) -> None:
     :param strict: lint findings are errors.
     :raises TalosmakeError: with all that is wrong.
     """
-    errors = []
+    errors: list[TalosmakeError] = list(in_plain_text(environments))
     for environment in environments:
         try:
             _check(environment, strict)
@@ -47,6 +49,17 @@ def check(environments: Sequence[Environment], strict: bool) -> None:
     if errors:
         *others, last = errors
         raise type(last)("\n".join([*map(str, others), last.message]), hint=last.hint)
+
+
+def in_plain_text(environments: Sequence[Environment]) -> Iterator[SecretsError]:
+    """What is wrong with bundles and patches that should be encrypted, as far as it shows."""
+    paths = [environment.bundle for environment in environments if environment.bundle.exists()]
+    paths += [path for environment in environments for path in encrypted_layers(environment)]
+    for path in dict.fromkeys(paths):
+        try:
+            sops.refuse_plain_text(path.read_bytes(), path)
+        except SecretsError as error:
+            yield error
 
 
 def _check(environment: Environment, strict: bool) -> None:

@@ -99,7 +99,7 @@ def _bundle_in(path: Path, key: Path | None = None) -> bytes:
 
 @cache
 def _check_encrypted(path: Path, ciphertext: bytes) -> None:
-    sops.refuse_partly_encrypted(ciphertext, path)
+    sops.refuse_plain_text(ciphertext, path)
 
 
 def plaintext_of(path: Path, key: Path | None = None) -> bytes:
@@ -310,9 +310,9 @@ def _rules(recipient: str) -> str:
         "# Who can decrypt: age recipients (public keys), separated by commas.\n"
         "# After a change run: sops updatekeys FILE, for each encrypted file.\n"
         "creation_rules:\n"
-        "  - path_regex: (^|/)secrets/[^/]+\\.yaml$\n"
+        f"  - path_regex: {sops.BUNDLES}\n"
         f"    age: {recipient}\n"
-        "  - path_regex: \\.sops\\.yaml$\n"
+        f"  - path_regex: {sops.PATCHES}\n"
         f"    age: {recipient}\n"
     )
 

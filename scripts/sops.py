@@ -12,6 +12,9 @@ from scripts.tools import SOPS, require
 # Exit codes from sops's cmd/sops/codes: MacMismatch and CouldNotRetrieveKey.
 _MAC_MISMATCH = 51
 _NO_KEY = 128
+# What the rules of .sops.yaml say of the files that this workflow decrypts.
+BUNDLES = r"(^|/)secrets/[^/]+\.yaml$"
+PATCHES = r"\.sops\.yaml$"
 _YAML = ("--input-type", "yaml", "--output-type", "yaml")
 
 
@@ -69,52 +72,68 @@ def encrypt(plaintext: bytes, path: Path, recipient: str | None = None) -> bytes
     return result.stdout
 
 
-def refuse_partly_encrypted(ciphertext: bytes, path: Path) -> None:
-    """Refuse a file that sops can decrypt although values in it are in plain text.
+def refuse_plain_text(content: bytes, path: Path) -> None:
+    """Refuse a file that holds anything in plain text; no key is needed, and no value shown.
 
-    :raises SecretsError: when there is one.
+    :param path: the file that the content stands in, for messages only.
+    :raises SecretsError: when it is not encrypted, or not all of it.
     """
-    if not encrypted.is_whole(ciphertext):
-        rule = f"{_own_rule(path)}\n" if encrypted.settings(ciphertext) else ""
+    if not encrypted.metadata(content):
+        raise _not_encrypted(path)
+    if not encrypted.is_whole(content):
+        by_rule = encrypted.settings(content)
+        anew = f"sops decrypt --in-place {path} && sops encrypt --in-place {path}"
+        mend = f"{_own_rule(path)}\nEncrypt it anew: {anew}" if by_rule else _last_good(path)
         raise SecretsError(
-            f"{path}: not wholly encrypted: it holds values in plain text{_settings(ciphertext)}",
-            hint=f"{rule}Encrypt it anew: sops decrypt --in-place {path} && sops encrypt "
-            f"--in-place {path}\n"
-            "If it was ever committed or pushed like this, make new secrets.",
+            f"{path}: not wholly encrypted: it holds values in plain text{_settings(content)}",
+            hint=f"{mend}\n{_KNOWN}",
         )
 
 
-def _settings(ciphertext: bytes) -> str:
-    said = encrypted.settings(ciphertext)
+def _not_encrypted(path: Path) -> SecretsError:
+    return SecretsError(
+        f"{path}: not encrypted (it holds no sops metadata)",
+        hint=f"Encrypt it: sops encrypt --in-place {path}\n{_KNOWN}",
+    )
+
+
+_KNOWN = (
+    "If it was ever pushed like this, also on a branch, its secrets are known: make new ones, too."
+)
+
+
+def _settings(content: bytes) -> str:
+    said = encrypted.settings(content)
     return f" ({said})" if said else ""
 
 
 def _own_rule(path: Path) -> str:
-    """How all values of the files beside this one get encrypted."""
+    """How all values of such files get encrypted."""
+    pattern = PATCHES if path.name.endswith(".sops.yaml") else BUNDLES
     return (
-        f"Give {path.parent}/ a rule of its own in .sops.yaml, above all others and with nothing "
-        "but recipients:\n"
-        f"  - path_regex: (^|/){path.parent}/[^/]+\\.yaml$\n"
-        "    age: RECIPIENTS"
+        "Give such files a rule of their own in .sops.yaml, above all others and with nothing but "
+        f"recipients:\n  - path_regex: {pattern}\n    age: RECIPIENTS"
     )
 
 
 def _explained(path: Path, result: Result) -> SecretsError:
     if "metadata not found" in result.stderr:
-        return SecretsError(
-            f"{path}: not encrypted (it holds no sops metadata)",
-            hint=f"Encrypt it: sops encrypt --in-place {path}\n"
-            "If it was ever committed or pushed in plain text, make new secrets.",
-        )
+        return _not_encrypted(path)
     if result.code == _MAC_MISMATCH or "MAC mismatch" in result.stderr:
         return SecretsError(
             f"{path}: was changed after it was encrypted (sops: MAC mismatch)",
-            hint=f"Take the last good version from Git (git log -- {path}), and change encrypted "
-            f"files only with: sops edit {path}",
+            hint=_last_good(path),
         )
     if result.code == _NO_KEY:
         return _no_key(path, result.stderr)
     return SecretsError(f"{path}: sops cannot decrypt it: {_last_line(result)}")
+
+
+def _last_good(path: Path) -> str:
+    return (
+        f"Take the last good version from Git (git log -- {path}), and change encrypted files only "
+        f"with: sops edit {path}"
+    )
 
 
 def _no_key(path: Path, stderr: str) -> SecretsError:

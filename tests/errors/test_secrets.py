@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import age, inventory, render, secrets, talosctl
-from scripts.errors import SecretsError
+from scripts import age, artifact_check, inventory, render, secrets, talosctl
+from scripts.errors import SecretsError, ValidationError
 from scripts.model import Environment
 from scripts.redact import scalars
 from tests.project import BIN, Project, encrypted, files_below
@@ -233,7 +233,7 @@ def test_target_secrets_makes_no_bundle_with_values_in_plain_text(
         "secrets/dev.yaml: not made: by its rule in .sops.yaml, sops leaves values in plain text "
         f"({setting})"
     )
-    assert "Give secrets/ a rule of its own in .sops.yaml, above all others" in error.value.hint
+    assert "Give such files a rule of their own in .sops.yaml, above all others" in error.value.hint
     assert made(project) == before
 
     project.write(".sops.yaml", mended(str(error.value), project.read(".sops.yaml")))
@@ -259,9 +259,9 @@ def test_bundle_with_values_in_plain_text_is_not_used(project: Project, dev: Env
     shown = refused(dev)
     assert shown.startswith(
         "secrets/dev.yaml: not wholly encrypted: it holds values in plain text "
-        f"({setting})\n  -> Give secrets/ a rule of its own in .sops.yaml"
+        f"({setting})\n  -> Give such files a rule of their own in .sops.yaml"
     )
-    assert "If it was ever committed or pushed like this, make new secrets." in shown
+    assert "If it was ever pushed like this, also on a branch, its secrets are known" in shown
     for make in (partial(secrets.make, dev, "own"), partial(secrets.separate, dev)):
         with pytest.raises(SecretsError, match="not wholly encrypted"):
             make()
@@ -303,3 +303,84 @@ def test_target_secrets_takes_the_key_that_is_there(project: Project, dev: Envir
     assert MINE.recipient in project.read(".sops.yaml")
     assert secrets.bundle_of(dev) != PLAIN
     assert dev.bundle.stat().st_mode & 0o077 == 0
+
+
+SHARED = "patches/envs/dev/common.sops.yaml"
+
+
+@pytest.fixture
+def pull_request(dev: Environment, project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A checkout with an encrypted bundle and patch, and no key."""
+    project.node("dev", "workers", "worker_1", "10.9.0.21")
+    project.write(SHARED, encrypted(PATCH, THEIRS.recipient, SHARED))
+    project.write(".gitignore", "/rendered_configs/\n")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"]):
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        assert project.run("git", *who, *command).code == 0
+    key_of(project).unlink()
+    return project
+
+
+def checked() -> str:
+    """What is said of a pull request with secrets in plain text."""
+    with pytest.raises(SecretsError) as error:
+        artifact_check.check([inventory.load("dev")], False)
+    shown = str(error.value)
+    assert "hunter2" not in shown
+    assert not any(value in shown for value in scalars(yaml.safe_load(PLAIN)) if len(value) > 6)
+    return shown
+
+
+KNOWN = "If it was ever pushed like this, also on a branch, its secrets are known: make new ones"
+
+
+def test_pull_request_with_all_encrypted_passes(pull_request: Project) -> None:
+    artifact_check.check([inventory.load("dev")], False)
+
+
+def test_pull_request_with_a_patch_in_plain_text(pull_request: Project) -> None:
+    pull_request.write(SHARED, PATCH)
+    shown = checked()
+    assert shown.startswith(f"{SHARED}: not encrypted (it holds no sops metadata)\n")
+    assert f"sops encrypt --in-place {SHARED}" in shown
+    assert KNOWN in shown
+
+
+def test_pull_request_with_a_bundle_in_plain_text(pull_request: Project, dev: Environment) -> None:
+    dev.bundle.write_bytes(PLAIN)
+    shown = checked()
+    dev.bundle.unlink()
+    assert shown.startswith("secrets/dev.yaml: not encrypted (it holds no sops metadata)\n")
+    assert KNOWN in shown
+
+
+def test_pull_request_with_a_patch_that_sops_left_as_it_is(pull_request: Project) -> None:
+    pull_request.write(".sops.yaml", other_rule("encrypted_regex: ^(data|stringData)$"))
+    pull_request.write(SHARED, PATCH)
+    assert pull_request.run(BIN / "sops", "encrypt", "--in-place", SHARED).code == 0
+    shown = checked()
+    assert shown.startswith(f"{SHARED}: not wholly encrypted: it holds values in plain text (enc")
+    assert "  - path_regex: \\.sops\\.yaml$\n" in shown
+    assert KNOWN in shown
+
+
+def test_pull_request_with_a_document_added_in_plain_text(pull_request: Project) -> None:
+    pull_request.write(SHARED, f"{pull_request.read(SHARED)}---\n{PATCH}")
+    shown = checked()
+    assert shown.startswith(f"{SHARED}: not wholly encrypted: it holds values in plain text\n")
+    assert f"change encrypted files only with: sops edit {SHARED}" in shown
+    assert KNOWN in shown
+
+
+def test_all_that_a_pull_request_shows_is_said(pull_request: Project, dev: Environment) -> None:
+    dev.bundle.write_bytes(PLAIN)
+    pull_request.write(SHARED, PATCH)
+    pull_request.patch("dev", "workers", "worker_1", "machine:\n  instal: {}\n")
+    with pytest.raises(ValidationError) as error:
+        artifact_check.check([inventory.load("dev")], False)
+    dev.bundle.unlink()
+    said = str(error.value)
+    assert said.count("not encrypted") == 2
+    assert f"{SHARED}: not encrypted" in said
+    assert "secrets/dev.yaml: not encrypted" in said
+    assert "node.yaml: talosctl refuses it" in said
