@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.project import REPOSITORY
+from tests.project import REPOSITORY, files_below
 
 _GITLAB = yaml.safe_load((REPOSITORY / "examples/gitlab-ci.yml").read_text())
 
@@ -33,3 +35,41 @@ def _commands(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("host", ["GitHub", "GitLab"])
 def test_pull_request_is_searched_for_secrets(host: str) -> None:
     assert ".venv/bin/python -m scripts.check_secrets" in _commands("check")[host].splitlines()
+
+
+def _with_key() -> Iterator[tuple[str, str]]:
+    """The jobs that have an age key, each by its host and name."""
+    for path in sorted((REPOSITORY / ".github/workflows").glob("*.yml")):
+        if "SOPS_AGE_KEY:" in path.read_text():
+            yield "GitHub", path.stem
+    for name, job in _GITLAB.items():
+        if name not in ("default", "variables", "check") and "script" in job:
+            yield "GitLab", name
+
+
+def _last(host: str, name: str) -> str:
+    """What a job runs at its end, however it went."""
+    if host == "GitLab":
+        return "\n".join(_GITLAB[name]["after_script"])
+    last = _github(name)["steps"][-1]
+    assert last["if"] == "always()"
+    return str(last["run"])
+
+
+def test_jobs_with_a_key_are_known() -> None:
+    names = ["artifact", "deploy", "drift"]
+    for host in ("GitHub", "GitLab"):
+        assert sorted(name for of, name in _with_key() if of == host) == names
+
+
+@pytest.mark.parametrize(("host", "name"), list(_with_key()))
+def test_job_leaves_nothing_that_it_decrypted(host: str, name: str, tmp_path: Path) -> None:
+    packed = "rendered_configs/prod/talos-prod-v1.2.0.tar.gz"
+    rendered = ("worker-w_1.yaml", "talosconfig", "kubeconfig", "applied/worker-w_1.yaml")
+    for path in (packed, *(f"rendered_configs/prod/{each}" for each in rendered), "README.md"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("x")
+    subprocess.run(["bash", "-euc", _last(host, name)], cwd=tmp_path, check=True)
+    # GitLab takes the artifact from there only then.
+    kept = {"README.md", *([packed] if (host, name) == ("GitLab", "artifact") else [])}
+    assert {str(path.relative_to(tmp_path)) for path in files_below(tmp_path)} == kept
