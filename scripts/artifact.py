@@ -171,19 +171,28 @@ def refuse_leaks(members: Mapping[str, bytes], values: list[str]) -> None:
 def attached(environment: Environment, path: str | None, strict: bool) -> Environment:
     """The environment with the artifact that its configs come from, if one is named.
 
-    :param strict: refuse an artifact with lint findings.
+    :param strict: refuse an artifact with lint findings, or of uncommitted changes.
     :raises ArtifactError: when it is none, is damaged, or not this environment's.
     """
     if path is None:
         return environment
     artifact = read(Path(path))
     _check(environment, artifact)
+    if strict and artifact.dirty:
+        raise ArtifactError(
+            f"{path}: was {_DIRTY}, and strict is set",
+            hint="Where it was made, commit what 'git status' shows, or let .gitignore name it, "
+            "and make a new artifact.",
+        )
     if strict and artifact.findings:
         raise ArtifactError(
             f"{path}: was made with {artifact.findings} lint findings, and strict is set",
             hint=f"They stand in its {LINT}. Mend them and make a new artifact.",
         )
     return replace(environment, artifact=artifact)
+
+
+_DIRTY = "made from a tree with uncommitted changes, so what it holds is in no commit"
 
 
 def read(path: Path) -> Artifact:
@@ -214,6 +223,7 @@ def read(path: Path) -> Artifact:
             cluster=manifest["cluster"],
             commit=manifest["commit"],
             version=manifest["version"],
+            dirty=manifest["dirty"],
             manifest=members[MANIFEST],
             seal=members[SEAL].decode().strip(),
             findings=manifest["findings"],
@@ -280,6 +290,8 @@ def tell(environment: Environment) -> None:
     if artifact is None:
         return
     say(f"{environment.name}: deploying {artifact.path}, made from {_commit(artifact)}")
+    if artifact.dirty:
+        warn(f"{environment.name}: {artifact.path} was {_DIRTY}")
     try:
         here = git.commit()
     except (ArtifactError, ToolError):

@@ -29,6 +29,7 @@ class Artifact:
     :ivar sha256: of the whole file, in hex.
     :ivar commit: the Git commit that it was made from, in hex.
     :ivar version: what ``git describe`` said, with ``-dirty`` where files were not committed.
+    :ivar dirty: whether files were not committed, so that what it holds is in no commit.
     :ivar manifest: the bytes that the seal is for.
     :ivar findings: how many lint findings there were.
     :ivar nodes: by the names of their configs, e.g. ``worker-worker_1``.
@@ -41,6 +42,7 @@ class Artifact:
     cluster: str
     commit: str
     version: str
+    dirty: bool
     manifest: bytes
     seal: str
     findings: int

@@ -30,7 +30,7 @@ class Settings:
 
     :ivar env: the environment to work on, or ``all``; None when nobody named one.
     :ivar goal: the caller's goal, which overrides each environment's own; None for theirs.
-    :ivar strict: whether what lint finds is an error.
+    :ivar strict: whether what lint finds is an error, and an artifact of uncommitted changes.
     :ivar confirm: what may be destroyed: an environment, or a node; "" for nothing.
     :ivar disks: whether disks are destroyed with their machines.
     :ivar node: the one node to work on, for targets that take one; None for all.

@@ -73,3 +73,9 @@ def test_job_leaves_nothing_that_it_decrypted(host: str, name: str, tmp_path: Pa
     # GitLab takes the artifact from there only then.
     kept = {"README.md", *([packed] if (host, name) == ("GitLab", "artifact") else [])}
     assert {str(path.relative_to(tmp_path)) for path in files_below(tmp_path)} == kept
+
+
+@pytest.mark.parametrize("host", ["GitHub", "GitLab"])
+def test_only_what_was_committed_is_deployed(host: str) -> None:
+    [command] = [line for line in _commands("deploy")[host].splitlines() if " deploy " in line]
+    assert "strict=true" in command.split()

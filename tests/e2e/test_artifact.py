@@ -139,6 +139,10 @@ def test_same_commit_same_bytes_and_nothing_secret(committed: Project) -> None:
         "manifest.json",
         "manifest.hmac-sha256",
     }
+    verify = ("--config", "env=dev", f"artifact={dirty}")
+    assert "made from a tree with uncommitted changes" in two.ok("validate", "-n", *verify).output
+    error = two.fails("deploy", *verify, "strict=true")
+    assert "what it holds is in no commit, and strict is set" in error
 
 
 def _only(project: Project, path: Path) -> Project:

@@ -13,7 +13,7 @@ from scripts.talosctl import CallError, Failure
 from tests.project import Project
 
 _RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
-_ARTIFACT = Artifact(Path("f"), "", "dev", "talos-test", "", "", b"", "", 0, {}, None)
+_ARTIFACT = Artifact(Path("f"), "", "dev", "talos-test", "", "", False, b"", "", 0, {}, None)
 
 
 @pytest.fixture
@@ -50,6 +50,26 @@ def test_strict_refuses_lint_findings(dev: Environment, monkeypatch: pytest.Monk
     assert artifact.attached(dev, "f", False).artifact == found
     with pytest.raises(ArtifactError, match="f: was made with 2 lint findings, and strict is set"):
         artifact.attached(dev, "f", True)
+
+
+def test_uncommitted_changes_are_told_and_refused_with_strict(
+    dev: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = {node.config_name: PackedNode("", [], "") for node in dev.nodes}
+    warned: list[str] = []
+    monkeypatch.setattr(artifact, "warn", warned.append)
+    clean = replace(_ARTIFACT, nodes=nodes)
+    monkeypatch.setattr(artifact, "read", lambda _: clean)
+    artifact.tell(artifact.attached(dev, "f", True))
+    assert warned == []
+    monkeypatch.setattr(artifact, "read", lambda _: replace(clean, dirty=True))
+    artifact.tell(artifact.attached(dev, "f", False))
+    said = "f was made from a tree with uncommitted changes, so what it holds is in no commit"
+    assert warned == [f"dev: {said}"]
+    with pytest.raises(ArtifactError) as caught:
+        artifact.attached(dev, "f", True)
+    assert caught.value.message == f"{said.replace('f ', 'f: ', 1)}, and strict is set"
+    assert "git status" in caught.value.hint
 
 
 def test_keys_of_all_places_where_sops_looks(
