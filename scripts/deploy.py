@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from typing import TypeVar
 
-from scripts import files, guard, manifests, marker, redacted, rollout
+from scripts import files, guard, manifests, marker, redacted, rollout, talosctl
 from scripts.errors import NodeError
 from scripts.live import (
     Live,
@@ -24,6 +26,7 @@ from scripts.progress import Wait, say
 from scripts.talosctl import CallError, Failure
 from scripts.validate import validated_config
 
+_T = TypeVar("_T")
 UNCHANGED = "unchanged: the node already runs this config"
 # Nobody knows whether it was done.
 NO_ANSWER = (
@@ -271,6 +274,11 @@ def _bootstrap(environment: Environment) -> str:
         running = nodes_with_etcd(environment)
         if running:
             return f"etcd already runs on {', '.join(node.name for node in running)}"
+        # Talos itself does not bootstrap a node with data; it looks at no other one.
+        starting = [node.name for node in _with_data(environment) if node != first]
+        if starting:
+            attempt.because(f"an etcd with data is to start on {', '.join(starting)}")
+            continue
         if not attempt.reason:
             say(f"{environment.name}: bootstrapping etcd on {first.name} ({first.address})")
         try:
@@ -310,12 +318,30 @@ def nodes_with_etcd(environment: Environment) -> list[Node]:
     return running
 
 
+def _with_data(environment: Environment) -> list[Node]:
+    """The control planes on whose disks etcd has been.
+
+    Where all of them were just powered on, etcd looks as if it had never run; a first node with a
+    new disk would found a second cluster beside it.
+    """
+    return [
+        node
+        for node in environment.control_planes
+        if _asked(environment, node, lambda api: api.has_etcd_data())
+    ]
+
+
 def _etcd_state(environment: Environment, node: Node) -> str:
-    """The state of a control plane's etcd service, asked until it answers."""
+    """The state of a control plane's etcd service."""
+    return _asked(environment, node, lambda api: api.etcd_state())
+
+
+def _asked(environment: Environment, node: Node, ask: Callable[[talosctl.Node], _T]) -> _T:
+    """What a control plane says about its etcd, asked until it answers."""
     who = f"{environment.name}/{node.name}"
     for attempt in Wait(who, "its word on etcd", environment.settings.node_timeout):
         try:
-            return secure_api(environment, node).etcd_state()
+            return ask(secure_api(environment, node))
         except CallError as error:
             if error.failure is not Failure.UNREACHABLE:
                 raise judged(environment, node, error) from None

@@ -322,6 +322,16 @@ class Node:
         found = re.search(r"^STATE\s+(\S+)", answer, re.MULTILINE)
         return found[1] if found else ""
 
+    def has_etcd_data(self) -> bool:
+        """Whether etcd has been on the node's disk, running or not."""
+        try:
+            listed = self._call("list", "/var/lib/etcd").decode(errors="replace")
+        except CallError as error:
+            if "no such file or directory" in error.message:
+                return False
+            raise
+        return "member" in listed.split()
+
     def kubeconfig(self) -> bytes:
         """The cluster's admin kubeconfig."""
         return self._call("kubeconfig", "--merge=false", "-")

@@ -150,6 +150,14 @@ def _calls() -> tuple[Call, ...]:
             ("service", "etcd"),
             (r"^STATE +(\w+)",),
         ),
+        Call(
+            "etcd data before",
+            CONFIGURED,
+            "cp_1",
+            "admin",
+            ("list", "/var/lib/etcd"),
+            (r"(no such file)", r"^(member)$"),
+        ),
         Call("etcd service of a worker", CONFIGURED, "worker_1", "admin", ("service", "etcd")),
         Call(
             "snapshot before",
@@ -171,7 +179,17 @@ def _calls() -> tuple[Call, ...]:
         Call("insecure apply when configured", CONFIGURED, "cp_1", "", apply, stdin="valid"),
         Call("foreign", CONFIGURED, "cp_1", "foreign", ("version",)),
         Call("foreign apply", CONFIGURED, "worker_1", "foreign", apply, stdin="valid"),
+        Call(
+            "persistent machineconfig",
+            CONFIGURED,
+            "cp_1",
+            "admin",
+            ("get", "machineconfig", "persistent", "-o", "json"),
+            (r'"node": "(\S+)"', r"type: (controlplane|worker)\\n"),
+        ),
+        Call("no machineconfig", CONFIGURED, "cp_1", "admin", ("get", "machineconfig", "none")),
         # Running.
+        Call("etcd data", RUNNING, "cp_1", "admin", ("list", "/var/lib/etcd"), (r"^(member)$",)),
         Call("bootstrap twice", RUNNING, "cp_1", "admin", ("bootstrap",)),
         Call(
             "etcd members",

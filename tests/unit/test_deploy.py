@@ -99,3 +99,68 @@ def test_config_that_would_come_with_the_next_reboot_is_replaced(
     mode, answer = deploy._apply(dev, dev.workers[0], CONFIG)
     assert (mode, answer) == ("auto", "Applied configuration without a reboot")
     assert machine.applied == [CONFIG]
+
+
+@dataclass
+class Plane:
+    """A control plane: the states of its etcd, one after the other, and whether it has data."""
+
+    states: list[str]
+    data: bool
+    bootstraps: int = 0
+
+    def etcd_state(self) -> str:
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    def has_etcd_data(self) -> bool:
+        return self.data
+
+    def bootstrap(self) -> None:
+        self.bootstraps += 1
+
+
+def _bootstrapped(
+    dev: Environment, monkeypatch: pytest.MonkeyPatch, planes: dict[str, Plane]
+) -> str:
+    assert [node.name for node in dev.control_planes] == [*planes]
+    monkeypatch.setattr(deploy, "secure_api", lambda _, node: planes[node.name])
+    return deploy._bootstrap(dev)
+
+
+@pytest.fixture
+def three(small: Project) -> Environment:
+    for number in (2, 3):
+        small.node("dev", "control_planes", f"cp_{number}", f"10.9.0.1{number}")
+    facts = small.read("patches/envs/dev/cluster.env")
+    small.write("patches/envs/dev/cluster.env", f"{facts}NODE_TIMEOUT=3\n")
+    return inventory.load("dev")
+
+
+def test_new_cluster_is_bootstrapped(three: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    planes = {f"cp_{n}": Plane(["Preparing"], data=False) for n in (1, 2, 3)}
+    assert _bootstrapped(three, monkeypatch, planes) == "bootstrapped etcd on cp_1"
+    assert [plane.bootstraps for plane in planes.values()] == [1, 0, 0]
+
+
+def test_no_second_cluster_beside_one_that_is_starting(
+    three: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power was off, and the first node has a new disk."""
+    planes = {
+        "cp_1": Plane(["Preparing"], data=False),
+        "cp_2": Plane(["Preparing", "Running"], data=True),
+        "cp_3": Plane(["Waiting", "Preparing", "Running"], data=True),
+    }
+    answer = _bootstrapped(three, monkeypatch, planes)
+    assert answer.startswith("etcd already runs on cp_2")
+    assert planes["cp_1"].bootstraps == 0
+
+
+def test_no_second_cluster_beside_one_that_does_not_start(
+    three: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes = {f"cp_{n}": Plane(["Preparing"], data=n == 3) for n in (1, 2, 3)}
+    with pytest.raises(NodeError) as caught:
+        _bootstrapped(three, monkeypatch, planes)
+    assert "an etcd with data is to start on cp_3" in caught.value.message
+    assert planes["cp_1"].bootstraps == 0

@@ -126,3 +126,24 @@ func (s *machineService) Read(in *machine.ReadRequest, stream machine.MachineSer
 
 	return stream.Send(&common.Data{Bytes: []byte(bootID + "\n")})
 }
+
+// etcdData is the only directory that can be listed: whether it holds anything
+// tells whether an etcd that does not run has been there before.
+const etcdData = "/var/lib/etcd"
+
+// List implements machine.MachineService.
+func (s *machineService) List(in *machine.ListRequest, stream machine.MachineService_ListServer) error {
+	if in.GetRoot() != etcdData {
+		return status.Errorf(codes.Unknown, "lstat %s: no such file or directory", in.GetRoot())
+	}
+
+	s.node.fleet.mu.Lock()
+	hasEtcd := s.node.record.Etcd != nil
+	s.node.fleet.mu.Unlock()
+
+	if err := stream.Send(&machine.FileInfo{Name: etcdData, RelativeName: ".", IsDir: true}); err != nil || !hasEtcd {
+		return err
+	}
+
+	return stream.Send(&machine.FileInfo{Name: etcdData + "/member", RelativeName: "member", IsDir: true})
+}
