@@ -205,6 +205,16 @@ def _refuse_node_only(facts: Mapping[str, str], path: Path) -> None:
             )
 
 
+def _refuse_environment_only(facts: Mapping[str, str], path: Path) -> None:
+    for name in facts:
+        if name in known_facts.of_an_environment():
+            raise InventoryError(
+                f"{path}: {name} is about the whole environment and cannot be given for one node",
+                hint="Write it into the environment's cluster.env, for all nodes; or, if it is for "
+                f"this node's patches only, give it a name of your own, e.g. MY_{name}.",
+            )
+
+
 def _cluster(facts: Mapping[str, str], path: Path) -> Cluster:
     for name in _REQUIRED:
         if not facts.get(name):
@@ -374,6 +384,7 @@ def _node(
     env_file = directory / "node.env"
     own = envfile.read(env_file)
     _refuse_built_in(own, env_file)
+    _refuse_environment_only(own, env_file)
     patches = (*layers, *_patch_files(directory))
     built_in = {"NODE_NAME": name, "NODE_ROLE": str(role)}
     hostname = own.get("NODE_HOSTNAME", name.replace("_", "-"))

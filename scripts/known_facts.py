@@ -25,3 +25,16 @@ def schema() -> dict[str, Any]:
 def names() -> frozenset[str]:
     """Their names; further ones are a person's own, for patches."""
     return frozenset((*BUILT_IN, *schema()["properties"]))
+
+
+@cache
+def of_a_node() -> frozenset[str]:
+    """The names of those that count in node.env."""
+    facts = schema()["properties"].items()
+    return frozenset(name for name, fact in facts if fact.get("x-node"))
+
+
+@cache
+def of_an_environment() -> frozenset[str]:
+    """The names of those that count for a whole environment only."""
+    return frozenset(schema()["properties"]) - of_a_node()

@@ -77,15 +77,9 @@ def of_environment(view: EnvironmentView) -> list[Finding]:
 def switched_off(environment: Environment) -> frozenset[str]:
     """The rules that ``LINT_OFF`` in cluster.env switches off: names with blanks or commas between.
 
-    :raises LintError: for a name that no rule has, or ``LINT_OFF`` in a node.env.
+    :raises LintError: for a name that no rule has.
     """
     said = environment.facts.get("LINT_OFF", "")
-    for node in environment.nodes:
-        if node.facts.get("LINT_OFF", "") != said:
-            raise LintError(
-                f"{node.env_file}: LINT_OFF is for whole environments",
-                hint=f"Move it to {environment.env_file}.",
-            )
     known = [*NODE, *ENVIRONMENT]
     names = said.replace(",", " ").split()
     for name in names:

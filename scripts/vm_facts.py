@@ -322,7 +322,7 @@ def _vm(node: Node, environment: Owner, cluster: _Facts) -> Vm:
     facts = _Facts(node.facts, node.env_file, cluster)
     domain = f"{environment.environment}-{node.config_name}"
     firmware = Firmware(facts.one_of("VM_FIRMWARE", list(Firmware), Firmware.EFI))
-    secure_boot = facts.yes("TALOS_SECURE_BOOT", False)
+    secure_boot = cluster.yes("TALOS_SECURE_BOOT", False)
     if secure_boot and firmware is Firmware.BIOS:
         raise facts.wrong(
             "VM_FIRMWARE",

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from scripts import envfile, known_facts
-from tests.project import REPOSITORY
+from scripts import envfile, inventory, known_facts, vm_facts
+from scripts.errors import InventoryError
+from scripts.model import Node
+from tests.project import REPOSITORY, Project
 
 # Names as the code writes them where it reads facts.
 _READ = re.compile(
@@ -38,6 +45,95 @@ def test_all_that_the_code_reads_is_known() -> None:
 def test_all_that_is_known_is_documented() -> None:
     known = known_facts.names() - _DERIVED
     assert known <= _documented(), known - _documented()
+
+
+class _Recorded(dict[str, str]):
+    """Facts that remember which of them were read."""
+
+    def __init__(self, facts: Mapping[str, str]) -> None:
+        super().__init__(facts)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+
+def _of(node: Node, facts: Mapping[str, str]) -> tuple[object, ...]:
+    """What a node is, and its virtual machine, by all that reads the node's facts."""
+    vms = vm_facts.read("dev", "talos-test", "https://10.9.0.10:6443", facts, Path("x"), [node])
+    told = (name for name, value in vars(Node).items() if isinstance(value, property))
+    return (node.hostname, *(getattr(node, name) for name in told), vms.machines)
+
+
+@pytest.fixture
+def machines(small: Project) -> Project:
+    small.environment("dev", "LIBVIRT_URI=qemu:///system\nNETWORK=10.9.0.0/24\n")
+    return small
+
+
+def test_all_that_is_read_for_each_node_may_stand_in_node_env(machines: Project) -> None:
+    environment = inventory.load("dev")
+    node = environment.node("worker", "worker_1")
+    recorded = _Recorded(node.facts)
+    _of(replace(node, facts=recorded), environment.facts)
+    assert len(recorded.read) > 10
+    assert recorded.read <= known_facts.of_a_node(), recorded.read - known_facts.of_a_node()
+
+
+# For each fact that may stand in node.env another value than the one that holds without it.
+OF_A_NODE = {
+    "NODE_IP": "10.9.0.99",
+    "NODE_MAC": "52:54:00:00:00:21",
+    "NODE_UUID": "4c4c4544-0042-3510-8052-b4c04f4d3332",
+    "MAC_CHECK": "off",
+    "NODE_ENDPOINT": "203.0.113.7",
+    "NODE_MAINTENANCE_IP": "10.9.0.99",
+    "NODE_CERT_FINGERPRINT": "ab12",
+    "NODE_HOSTNAME": "other",
+    "VM_CPUS": "3",
+    "VM_MEMORY_MIB": "4096",
+    "VM_DISK_GIB": "30",
+    "VM_DISKS": "10",
+    "VM_ACCELERATOR": "tcg",
+    "VM_FIRMWARE": "bios",
+    "VM_TPM": "true",
+    "VM_AUTOSTART": "false",
+}
+
+
+@pytest.mark.parametrize("name", sorted(known_facts.of_a_node()))
+def test_what_may_stand_in_node_env_counts_for_that_node_alone(
+    machines: Project, name: str
+) -> None:
+    before = inventory.load("dev")
+    path = "patches/envs/dev/workers/worker_1/node.env"
+    own = "" if name == "NODE_IP" else machines.read(path)
+    machines.write(path, f"{own}{name}={OF_A_NODE[name]}\n")
+    after = inventory.load("dev")
+    changed = {
+        old.name
+        for old, new in zip(before.nodes, after.nodes, strict=True)
+        if _of(old, before.facts) != _of(new, after.facts)
+    }
+    assert changed == {"worker_1"}
+
+
+@pytest.mark.parametrize("name", sorted(known_facts.of_an_environment()))
+def test_what_is_about_the_environment_is_refused_in_node_env(small: Project, name: str) -> None:
+    small.node("dev", "workers", "worker_1", "10.9.0.21", f"MY_OWN=1\n{name}=true\n")
+    with pytest.raises(InventoryError) as error:
+        inventory.load("dev")
+    assert error.value.message == (
+        f"patches/envs/dev/workers/worker_1/node.env: {name} is about the whole environment and "
+        "cannot be given for one node"
+    )
+    assert "the environment's cluster.env" in error.value.hint
+    assert f"e.g. MY_{name}" in error.value.hint
 
 
 def test_shipped_environments_fit() -> None:

@@ -91,12 +91,6 @@ def test_unknown_rule_in_lint_off(dev: Project) -> None:
     assert "even-control-planes" in error.value.hint
 
 
-def test_lint_off_in_node_env(dev: Project) -> None:
-    dev.node("dev", "workers", "worker_1", "10.9.0.21", "LINT_OFF=endpoint\n")
-    with pytest.raises(LintError, match=r"worker_1/node\.env: LINT_OFF is for whole environments"):
-        lint_rules.switched_off(inventory.load("dev"))
-
-
 def layer(text: str, *, secret: bool = False) -> Layer:
     return Layer(parse(text, Path("a.sops.yaml"), secret=secret), text)
 
