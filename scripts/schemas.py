@@ -11,6 +11,7 @@ import yaml
 
 from scripts import files, known_facts
 from scripts.errors import ToolError
+from scripts.model import Role
 from scripts.progress import say
 
 # Talos's own schema of machine configs; set-up takes it from a Go module that talosctl is made of.
@@ -21,7 +22,12 @@ PATCH = DIRECTORY / "patch.schema.json"
 CONFIG = DIRECTORY / "config.schema.json"
 FACTS = DIRECTORY / "facts.schema.json"
 # Beside them stand Cilium's values and manifests, which are no patches.
-PATCHES = ("patches/common.yaml", "patches/envs/**/common.yaml", "patches/envs/*/*/*/*.yaml")
+PATCHES = (
+    "patches/common.yaml",
+    "patches/envs/*/common.yaml",
+    *(f"patches/envs/*/{role.directory}/common.yaml" for role in Role),
+    *(f"patches/envs/*/{role.directory}/*/*.yaml" for role in Role),
+)
 
 _FACT = {"type": "string", "pattern": r"\$\{[A-Z][A-Z0-9_]*\}"}
 _DELETE = {"enum": ["delete"], "description": "Delete this mapping of an earlier layer."}

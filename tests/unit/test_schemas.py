@@ -9,9 +9,9 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from scripts import schemas
+from scripts import inventory, schemas
 from scripts.errors import ToolError
-from tests.project import REPOSITORY
+from tests.project import REPOSITORY, Project
 
 SHIPPED = [path for pattern in schemas.PATCHES for path in sorted(REPOSITORY.glob(pattern))]
 # Talos takes these, and leaves them out of its schema because documents of their own replace them.
@@ -46,6 +46,25 @@ def test_shipped_patches_fit(path: Path) -> None:
 
 def test_there_are_shipped_patches() -> None:
     assert len(SHIPPED) > 10
+
+
+def test_what_an_editor_takes_for_a_patch_is_what_is_read_as_one(small: Project) -> None:
+    dev = "patches/envs/dev"
+    patches = {
+        "patches/common.yaml",
+        *(f"{dev}/{role}common.yaml" for role in ("", "control_planes/", "workers/")),
+        *(f"{dev}/{node}/x.yaml" for node in ("control_planes/cp_1", "workers/worker_1")),
+    }
+    others = {
+        f"{place}/cilium/{file}"
+        for place in ("patches", dev)
+        for file in ("values.yaml", "manifests/pool.yaml", "manifests/common.yaml")
+    }
+    for path in (*patches, *others, f"{dev}/cilium.yaml", f"{dev}/schematic.yaml"):
+        small.write(path, "")
+    assert {str(path) for node in inventory.load("dev").nodes for path in node.patches} == patches
+    taken = {str(path) for pattern in schemas.PATCHES for path in Path().glob(pattern)}
+    assert taken == patches
 
 
 @pytest.mark.parametrize(
