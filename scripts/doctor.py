@@ -239,6 +239,12 @@ def nodes(environment: Environment) -> Iterator[Check]:
             f"snakemake validate --config env={environment.name}",
         )
         return
+    try:
+        tools.require(tools.TALOSCTL)
+    except TalosmakeError as error:
+        unasked = f"{environment.name}: its nodes are not asked: {error.message}"
+        yield Check(Verdict.WARNING, unasked, error.hint)
+        return
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         yield from pool.map(lambda node: _node(environment, node), environment.nodes)
 

@@ -41,6 +41,10 @@ class ToolError(TalosmakeError):
     """An external program is missing, too old, or failed in a way that is not about the input."""
 
 
+class ToolTimeoutError(ToolError):
+    """An external program did not end in its time."""
+
+
 class ValidationError(TalosmakeError):
     """``talosctl validate`` refuses a machine config, or a config was changed after it passed."""
 

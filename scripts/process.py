@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from scripts.errors import ToolError
+from scripts.errors import ToolError, ToolTimeoutError
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,10 @@ def run(
     """Run a program to its end.
 
     :param argv: the program (see :func:`find`) and its arguments; never a secret among them.
-    :param timeout: seconds after which it is ended and ToolError raised.
+    :param timeout: in seconds; after it the program is ended.
     :param env: variables beside the inherited ones.
-    :raises ToolError: when it is not there, cannot be started, or takes too long.
+    :raises ToolTimeoutError: when it takes longer.
+    :raises ToolError: when it is not there or cannot be started.
     """
     command = [find(argv[0]), *argv[1:]]
     try:
@@ -73,7 +74,7 @@ def run(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ToolError(f"{argv[0]} did not answer within {timeout:g} s") from None
+        raise ToolTimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from None
     except OSError as error:
         raise ToolError(f"{command[0]} cannot be started: {error.strerror}") from None
     return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))

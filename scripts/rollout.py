@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from scripts import etcd, marker
-from scripts.errors import NodeError
+from scripts.errors import NodeError, ToolError
 from scripts.live import connection_error, secure_api
 from scripts.model import Environment, Node, Role
 from scripts.progress import Wait
@@ -29,7 +29,7 @@ def turn(environment: Environment, node: Node) -> Iterator[None]:
 
     Before the bootstrap, and for workers, nothing is waited for.
 
-    :raises NodeError: when one before failed; and the failure of this one, with how to go on.
+    :raises NodeError: when one before failed. The failure of this one gets how to go on as a hint.
     """
     if node.role is not Role.CONTROLPLANE or not _is_bootstrapped(environment):
         yield
@@ -43,10 +43,10 @@ def turn(environment: Environment, node: Node) -> Iterator[None]:
             )
         try:
             yield
-        except NodeError as error:
+        except (NodeError, ToolError) as error:
             _stopped[environment.name] = node.name
-            hint = "\n".join(filter(None, (error.hint, _go_on(environment))))
-            raise NodeError(error.message, hint=hint) from None
+            error.hint = "\n".join(filter(None, (error.hint, _go_on(environment))))
+            raise
 
 
 def _is_bootstrapped(environment: Environment) -> bool:

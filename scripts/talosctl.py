@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from scripts.errors import PatchError, SecretsError, ToolError, ValidationError
+from scripts.errors import PatchError, SecretsError, ToolError, ToolTimeoutError, ValidationError
 from scripts.model import Cluster, Role
 from scripts.process import Result, piped, run
 from scripts.tools import TALOSCTL, require
@@ -413,9 +413,15 @@ def _answer(result: Result) -> str:
 
 
 def _remote(*arguments: str, stdin: bytes, timeout: float) -> Result:
+    """A call to a node: only one that takes too long says something of the node.
+
+    :raises CallError: when it takes longer than the timeout, in seconds.
+    :raises ToolError: when talosctl is missing, or of another version than the pinned one.
+    """
+    require(TALOSCTL)
     try:
         return _run(*arguments, stdin=stdin, timeout=timeout)
-    except ToolError as error:
+    except ToolTimeoutError as error:
         raise CallError(Failure.UNREACHABLE, error.message) from None
 
 

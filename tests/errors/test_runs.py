@@ -5,13 +5,27 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from scripts import inventory, process, render, secrets, talosctl, tools, validate
+from scripts import (
+    doctor,
+    housekeeping,
+    inventory,
+    live,
+    process,
+    render,
+    secrets,
+    talosctl,
+    tools,
+    validate,
+)
+from scripts.doctor import Verdict
 from scripts.errors import ToolError, ValidationError
+from scripts.model import Environment
 from scripts.redact import scalars
 from tests.project import BIN, Project
 
@@ -166,6 +180,12 @@ def _forget() -> object:
     tools.require.cache_clear()
 
 
+def _replace(program: Path, says: str) -> None:
+    program.unlink()
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+
+
 @pytest.mark.parametrize("name", ["talosctl", "age-keygen", "sops"])
 def test_missing_tool(
     bare: Project, monkeypatch: pytest.MonkeyPatch, beside: Path, name: str
@@ -201,11 +221,39 @@ def test_tool_of_another_version(
     monkeypatch.chdir(bare.root)
     for variable, value in bare.env.items():
         monkeypatch.setenv(variable, value)
-    (beside / name).unlink()
-    (beside / name).write_text(f"#!/bin/sh\necho '{says}'\n")
-    (beside / name).chmod(0o755)
+    _replace(beside / name, says)
     with pytest.raises(ToolError) as error:
         secrets.create(inventory.load("dev"))
     assert error.value.message.startswith(f"{beside / name}: {message}")
     assert "make setup" in error.value.hint
     assert not (bare.root / "secrets/dev.yaml").exists()
+
+
+@pytest.fixture
+def listening(bare: Project, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """An environment that was applied, and whose nodes listen."""
+    monkeypatch.chdir(bare.root)
+    monkeypatch.setattr(live, "connection_error", lambda _: "")
+    bare.write("rendered_configs/dev/talosconfig", "")
+    for node in ("controlplane-cp_1", "worker-worker_1"):
+        bare.write(f"rendered_configs/dev/state/{node}.applied", "{}")
+    return inventory.load("dev")
+
+
+@pytest.mark.parametrize("ask", [housekeeping.refresh, housekeeping.show_nodes])
+def test_wrong_talosctl_is_not_a_node_that_does_not_answer(
+    listening: Environment, beside: Path, ask: Callable[[Environment], None]
+) -> None:
+    _replace(beside / "talosctl", "Talos v1.12.4")
+    with pytest.raises(ToolError) as error:
+        ask(listening)
+    assert error.value.message.startswith(f"{beside}/talosctl: version 1.12.4, but exactly 1.")
+    assert "make setup" in error.value.hint
+
+
+def test_doctor_does_not_ask_nodes_without_talosctl(listening: Environment, beside: Path) -> None:
+    (beside / "talosctl").unlink()
+    [check] = doctor.nodes(listening)
+    assert check.verdict is Verdict.WARNING
+    assert check.what == "dev: its nodes are not asked: talosctl is not installed"
+    assert "make setup" in check.mend

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts import process
-from scripts.errors import ToolError
+from scripts.errors import ToolError, ToolTimeoutError
 from scripts.process import piped, run
 
 LARGE = bytes(range(256)) * 4096  # a MiB, sixteen times what a pipe holds
@@ -34,7 +34,7 @@ def test_standard_input_larger_than_a_pipe_for_a_program_that_does_not_read() ->
 def test_time_out_names_the_program_and_ends_it(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     code = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    with pytest.raises(ToolError, match=r"^python did not answer within 0\.5 s$"):
+    with pytest.raises(ToolTimeoutError, match=r"^python did not answer within 0\.5 s$"):
         run(["python", "-c", code], timeout=0.5)
     assert not pid.exists() or not Path(f"/proc/{pid.read_text()}").exists()
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from scripts import talosctl
-from scripts.errors import PatchError, SecretsError, ToolError, ValidationError
+from scripts.errors import PatchError, SecretsError, ToolError, ToolTimeoutError, ValidationError
 from scripts.model import Cluster, Role
 from scripts.process import Result
 from scripts.talosctl import CallError, Failure, MaintenanceNode, Member, Node
@@ -254,12 +254,29 @@ def test_error_of_a_call_carries_its_kind(answer: Answer) -> None:
 
 def test_no_answer_in_time_counts_as_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     def late(*_: Any, **__: Any) -> Result:
-        raise ToolError("talosctl did not answer within 5 s")
+        raise ToolTimeoutError("talosctl did not answer within 5 s")
 
     monkeypatch.setattr(talosctl, "run", late)
+    monkeypatch.setattr(talosctl, "require", lambda _: "talosctl")
     with pytest.raises(CallError, match="within 5 s") as error:
         NODE.version()
     assert error.value.failure is Failure.UNREACHABLE
+
+
+@pytest.mark.parametrize("function", ["require", "run"])
+def test_talosctl_that_cannot_be_used_says_nothing_of_the_node(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    def fails(*_: Any, **__: Any) -> Result:
+        raise ToolError("talosctl: version 1.12.0", hint="Run 'make setup'")
+
+    answer("")
+    monkeypatch.setattr(talosctl, function, fails)
+    for call in (NODE.version, BARE.macs):
+        with pytest.raises(ToolError) as error:
+            call()
+        assert not isinstance(error.value, CallError)
+        assert error.value.hint == "Run 'make setup'"
 
 
 def test_endpoints_replace_what_was_there_and_nodes_go() -> None:
