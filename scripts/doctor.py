@@ -22,12 +22,14 @@ from scripts.errors import NodeError, TalosmakeError
 from scripts.live import State, observe
 from scripts.model import Environment, Node
 from scripts.process import find
+from scripts.vm_model import Accelerator, Vm
 
 _AT_ONCE = 16
 # Less free space than this is worth a word, in GiB; a lab's nodes need more each.
 _LITTLE_SPACE = 2
 _RENEW_BEFORE = 30
 _SETUP = "make setup"
+KVM = Path("/dev/kvm")
 
 
 class Verdict(StrEnum):
@@ -194,22 +196,27 @@ def virtual_machines(environment: Environment) -> Iterator[Check]:
         return
     yield ok(f"{environment.name}: libvirt answers at {uri}")
     if uri.startswith("qemu:///"):
-        yield _kvm()
+        yield from _kvm(environment, environment.vms.machines)
 
 
-def _kvm() -> Check:
-    device = Path("/dev/kvm")
-    if not device.exists():
-        return Check(
-            Verdict.WARNING,
-            "there is no /dev/kvm, so virtual machines are emulated and slow",
-            "switch virtualization on in the firmware, or nested virtualization in the hypervisor",
+def _kvm(environment: Environment, machines: Sequence[Vm]) -> Iterator[Check]:
+    """What machines that want KVM need; those that want TCG run everywhere."""
+    wanting = [vm.owner.node for vm in machines if vm.accelerator is Accelerator.KVM]
+    if not wanting:
+        return
+    if not KVM.exists():
+        yield Check(
+            Verdict.MISSING,
+            f"{environment.name}: there is no {KVM}, but {', '.join(wanting)} want KVM",
+            "switch virtualization on in the firmware (nested virtualization where this is a "
+            "virtual machine itself), and load the module kvm_intel or kvm_amd\n"
+            f"or write VM_ACCELERATOR=tcg into {environment.env_file}, or into their node.env: "
+            "they then run in software, ten times slower",
         )
-    if not os.access(device, os.R_OK | os.W_OK):
-        return Check(
-            Verdict.WARNING, f"{device} may not be used by you", "sudo usermod -aG kvm $USER"
-        )
-    return ok(f"{device} can be used")
+    elif not os.access(KVM, os.R_OK | os.W_OK):
+        yield Check(Verdict.WARNING, f"{KVM} may not be used by you", "sudo usermod -aG kvm $USER")
+    else:
+        yield ok(f"{KVM} can be used")
 
 
 def real_nodes(environment: Environment) -> Iterator[Check]:

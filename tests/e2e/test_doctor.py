@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import doctor, inventory, talosctl
+from scripts import doctor, inventory, talosctl, vms
 from scripts.doctor import Verdict
 from scripts.errors import ToolError
 from tests.project import Project
@@ -117,6 +117,39 @@ def test_lab_that_is_not_built(lab: Project, monkeypatch: pytest.MonkeyPatch, ne
     checks = list(doctor.real_nodes(inventory.load("lab")))
     assert checks[-1].verdict is Verdict.MISSING
     assert checks[-1].mend == "make setup WITH=lab"
+
+
+@pytest.fixture
+def machines(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An environment of virtual machines here, on a machine without KVM whose libvirt answers."""
+    project.environment("dev", "LIBVIRT_URI=qemu:///system\nNETWORK=10.9.0.0/24\n")
+    project.node("dev", "control_planes", "cp_1", "10.9.0.11")
+    project.node("dev", "workers", "worker_1", "10.9.0.21")
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(vms, "connection", lambda _: None)
+    monkeypatch.setattr(doctor, "KVM", project.root / "kvm")
+    return project
+
+
+def test_machines_that_want_kvm_where_there_is_none(machines: Project) -> None:
+    machines.node("dev", "workers", "worker_2", "10.9.0.22", "VM_ACCELERATOR=tcg\n")
+    libvirt, check = doctor.virtual_machines(inventory.load("dev"))
+    assert libvirt.verdict is Verdict.OK
+    assert check.verdict is Verdict.MISSING
+    kvm = machines.root / "kvm"
+    assert check.what == f"dev: there is no {kvm}, but cp_1, worker_1 want KVM"
+    enable, emulate = check.mend.splitlines()
+    assert "switch virtualization on in the firmware" in enable
+    assert "VM_ACCELERATOR=tcg into patches/envs/dev/cluster.env" in emulate
+    kvm.touch()
+    assert doctor.ok(f"{kvm} can be used") in doctor.virtual_machines(inventory.load("dev"))
+
+
+def test_emulated_machines_need_no_kvm(machines: Project) -> None:
+    path = "patches/envs/dev/cluster.env"
+    machines.write(path, machines.read(path) + "VM_ACCELERATOR=tcg\n")
+    checks = list(doctor.virtual_machines(inventory.load("dev")))
+    assert checks == [doctor.ok("dev: libvirt answers at qemu:///system")]
 
 
 def test_little_space(monkeypatch: pytest.MonkeyPatch) -> None:
