@@ -112,7 +112,7 @@ def repository() -> Iterator[Check]:
         yield Check(
             Verdict.WARNING,
             "no pre-commit hook looks for unencrypted secrets",
-            "pre-commit install",
+            'install -D share/hooks/pre-commit "$(git rev-parse --git-path hooks)/pre-commit"',
         )
 
 

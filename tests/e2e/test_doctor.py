@@ -11,7 +11,7 @@ import pytest
 from scripts import doctor, inventory, talosctl, vms
 from scripts.doctor import Verdict
 from scripts.errors import ToolError
-from tests.project import Project
+from tests.project import BIN, REPOSITORY, Project
 
 UP = ("-j4", "--config", "env=lab")
 
@@ -78,6 +78,32 @@ def test_git(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.write(".gitignore", "/rendered_configs/\n/logs/\n/.snakemake/\n")
     project.write(".git/hooks/pre-commit", "#!/bin/sh\n")
     assert [check.verdict for check in doctor.repository()] == [Verdict.OK]
+
+
+def test_hook_that_is_told_works_after_set_up_alone(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    for name in ("scripts", "share"):
+        (project.root / name).symlink_to(REPOSITORY / name)
+    (project.root / ".venv").symlink_to(BIN.parent)
+    project.write(".gitignore", "/rendered_configs/\n/logs/\n/.snakemake/\n/.venv\n")
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    [check] = doctor.repository()
+    # Nothing that only the tests' packages bring is on PATH.
+    bare = ["env", "PATH=/usr/bin:/bin"]
+    assert project.run(*bare, "sh", "-c", check.mend).code == 0
+    assert [check.verdict for check in doctor.repository()] == [Verdict.OK]
+
+    commit = (*bare, "git", "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-m", "x")
+    project.write("secrets/dev.yaml", "a: b\n")
+    project.run("git", "add", ".")
+    refused = project.run(*commit)
+    assert refused.code != 0
+    assert "secrets/dev.yaml: is not encrypted; run: sops encrypt" in refused.output
+    project.run("git", "rm", "-q", "--cached", "secrets/dev.yaml")
+    accepted = project.run(*commit)
+    assert accepted.code == 0, accepted.output
 
 
 @pytest.mark.parametrize(
