@@ -35,6 +35,7 @@ from scripts import (
     secrets,
     settings,
     simulator,
+    streams,
     talosconfig,
     tools,
     validate,
@@ -43,6 +44,8 @@ from scripts import (
 from scripts.model import Environment, Goal
 
 progress.stop_waiting_on_interrupt()
+# The logger plugin does so as well, for what is shown before this; it can be switched off.
+streams.outlive_readers()
 if Quietness.ALL in (workflow.output_settings.quiet or ()) and not workflow.dryrun:
     progress.silence()
 

@@ -45,6 +45,10 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
 
     def __post_init__(self) -> None:
         """Begin to show, unless it is a dry run or a person asked for more, or less."""
+        from scripts import streams
+
+        # Before Snakemake has its own output where none is drawn, so for that as well.
+        streams.outlive_readers()
         self.screen: Screen | None = None
         shown = self.common_settings
         if shown.dryrun or shown.quiet or shown.verbose or shown.printshellcmds:

@@ -223,17 +223,47 @@ def test_plain_lines_of_an_interrupted_run(lab: Project, network: str) -> None:
 def _waiting_for_a_node(lab: Project, network: str) -> subprocess.Popen[bytes]:
     """A run, not on a terminal, that waits for a node which refuses to answer."""
     _refusing_node(lab, network)
-    process = subprocess.Popen(
-        lab.command(*VIEW),
-        cwd=lab.root,
-        env=lab.variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    process = _piped(lab, subprocess.STDOUT, *VIEW)
     log = lab.root / "logs/lab/worker-worker_1.apply.log"
     end = time.monotonic() + 60
     while not (log.exists() and "waiting for the Talos API" in log.read_text()):
         assert time.monotonic() < end
         time.sleep(0.1)
     return process
+
+
+@pytest.mark.parametrize("arguments", ["doctor", "nodes", "validate", "validate -n"])
+def test_reader_of_the_output_that_leaves_at_once(lab: Project, arguments: str) -> None:
+    """As with ``| head``: stderr tells nothing of it, and the exit code is the same."""
+    with _piped(lab, subprocess.PIPE, *arguments.split(), *VIEW) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        shown = process.stderr.read().decode()
+    assert process.returncode == 0, shown
+    assert not re.search(r"Error|Exception|failed", shown), shown
+
+
+@pytest.mark.parametrize("options", [[], [OWN_OUTPUT]])
+def test_run_that_nobody_reads_any_more_does_its_work(lab: Project, options: list[str]) -> None:
+    """As with ``2>&1 | head -1``."""
+    with _piped(lab, subprocess.STDOUT, *options, *VIEW) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        process.stdout.close()
+    assert process.returncode == 0
+    assert (lab.root / "rendered_configs/lab/kubeconfig").exists()
+    nodes = _nodes(lab)
+    assert ", bootstrapped" in nodes
+    assert nodes.count("running") == 5
+
+
+def _piped(lab: Project, stderr: int, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        lab.command(*arguments),
+        cwd=lab.root,
+        env=lab.variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+    )
