@@ -15,6 +15,7 @@ from pathlib import Path
 from scripts import archive, artifact, redacted
 from scripts.diff import unified
 from scripts.errors import ArtifactError
+from scripts.streams import outlive_readers
 
 _CONFIGS = "configs/"
 # Longer than what a config holds, so that none ends the block.
@@ -98,4 +99,5 @@ def _block(lines: Iterator[str] | list[str], language: str = "diff") -> Iterator
 
 
 if __name__ == "__main__":
+    outlive_readers()
     sys.exit(main(sys.argv[1:]))

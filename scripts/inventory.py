@@ -30,8 +30,6 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 _HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# What tells one machine from another must not be shared by all of them.
-_NODE_ONLY = ("NODE_MAC", "NODE_UUID", "MAC_CHECK")
 _REQUIRED = (
     "CLUSTER_NAME",
     "CLUSTER_ENDPOINT",
@@ -196,8 +194,9 @@ def _refuse_built_in(facts: Mapping[str, str], path: Path) -> None:
 
 
 def _refuse_node_only(facts: Mapping[str, str], path: Path) -> None:
-    for name in _NODE_ONLY:
-        if name in facts:
+    # What tells nodes apart; how large their machines are may be the same for all.
+    for name in known_facts.of_a_node():
+        if name in facts and not name.startswith("VM_"):
             raise InventoryError(
                 f"{path}: {name} is about one node and cannot be given for all of them",
                 hint="Write it into the node.env of the node that it is about, and not into "

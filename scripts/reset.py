@@ -118,10 +118,10 @@ def _would(environment: Environment, node: Node, name: str | None) -> str:
         if node.role is Role.WORKER or name is None:
             return f"{live.state}: would be drained and reset"
         return f"{live.state}: would leave etcd and be reset; {_may_leave(environment, node)}"
-    except TalosmakeError as error:
-        return f"refused: {error.message}"
     except CallError as error:
         return f"does not answer: {error.in_short}"
+    except TalosmakeError as error:
+        return f"refused: {error.message}"
 
 
 # --- doing it -------------------------------------------------------------------------------------

@@ -136,6 +136,17 @@ def test_what_is_about_the_environment_is_refused_in_node_env(small: Project, na
     assert f"e.g. MY_{name}" in error.value.hint
 
 
+@pytest.mark.parametrize("name", sorted(known_facts.of_a_node()))
+def test_what_tells_nodes_apart_is_refused_for_all_of_them(small: Project, name: str) -> None:
+    given = small.read("patches/envs/dev/cluster.env")
+    small.write("patches/envs/dev/cluster.env", f"{given}{name}=4\n")
+    if name.startswith("VM_"):
+        assert all(node.facts[name] == "4" for node in inventory.load("dev").nodes)
+        return
+    with pytest.raises(InventoryError, match=f"cluster.env: {name} is about one node"):
+        inventory.load("dev")
+
+
 def test_shipped_environments_fit() -> None:
     check = Draft202012Validator(known_facts.schema())
     files = sorted(REPOSITORY.glob("patches/envs/**/*.env"))
