@@ -12,7 +12,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export TALOSCONFIG="$here/talosconfig"
 export PATH="$PATH:$here/../../.venv/bin"
-readonly wait_seconds=91 etcd_seconds=0 apply_mode=no-reboot
+readonly wait_seconds=91 etcd_seconds=0 call_seconds=1
+readonly apply_mode=no-reboot
 
 dry_run=false bootstrap=false
 for argument in "$@"; do
@@ -35,15 +36,26 @@ endpoint_of() {
   esac
 }
 
+# One call to a node; when it takes too long, what it says is that there was no answer.
+call() {
+  local code=0
+  # In the foreground, so that Ctrl-C ends it at once. By KILL, as Ctrl-C is what talosctl takes TERM for.
+  timeout --foreground --signal=KILL "$call_seconds" talosctl "$@" || code=$?
+  case $code in
+    124 | 137) echo "no answer within $call_seconds s (talosctl $1)" >&2 ;;
+  esac
+  return "$code"
+}
+
 # The secure API of one node, and of no other.
-node() { local address=$1; shift; talosctl "$@" -n "$address" -e "$(endpoint_of "$address")"; }
+node() { local address=$1; shift; call "$@" -n "$address" -e "$(endpoint_of "$address")"; }
 
 # What answers at the addresses: running, maintenance, foreign or unreachable.
 state_of() {
   local address=$1 maintenance=$2 output
-  if output=$(timeout 1 talosctl get machinestatus -n "$address" -e "$(endpoint_of "$address")" 2>&1); then
+  if output=$(node "$address" get machinestatus 2>&1); then
     echo running
-  elif output=$(timeout 1 talosctl get links --insecure -n "$maintenance" -e "$maintenance" 2>&1); then
+  elif output=$(call get links --insecure -n "$maintenance" -e "$maintenance" 2>&1); then
     echo maintenance
   elif [[ $output == *"certificate required"* ]]; then
     echo foreign
@@ -77,12 +89,12 @@ check_machine() {
   local name=$1 mac=$2 uuid=$3; shift 3
   local found
   if [[ -n $mac ]]; then
-    found=$(talosctl get links -o yaml "$@" 2>&1) || fail "$name: $found"
+    found=$(call get links -o yaml "$@" 2>&1) || fail "$name: $found"
     grep -qiE "(hardwareAddr|permanentAddr): [\"']?$mac" <<<"$found" ||
       fail "$name: the machine there does not have NODE_MAC $mac; nothing was sent"
   fi
   if [[ -n $uuid ]]; then
-    found=$(talosctl get systeminformation -o yaml "$@" 2>&1) || fail "$name: $found"
+    found=$(call get systeminformation -o yaml "$@" 2>&1) || fail "$name: $found"
     grep -qiE "uuid: [\"']?$uuid" <<<"$found" ||
       fail "$name: the machine there does not have NODE_UUID $uuid; nothing was sent"
   fi
@@ -106,20 +118,24 @@ check_cluster() {
 etcd_trouble() {
   local besides=$1 address members="" status
   for address in "${control_planes[@]}"; do
-    members=$(timeout 1 talosctl etcd members -n "$address" -e "$(endpoint_of "$address")" 2>/dev/null) && break
+    members=$(node "$address" etcd members 2>/dev/null) && break
   done
   [[ -n $members ]] || { echo "no control plane lists etcd's members"; return; }
   while read -r address; do
     [[ $address != "$besides" ]] || continue
-    status=$(timeout 1 talosctl etcd status -n "$address" -e "$(endpoint_of "$address")" 2>&1) ||
+    status=$(node "$address" etcd status 2>&1) ||
       { echo "the member at $address: ${status##*$'\n'}"; return; }
-    # A learner, or anything below ERRORS, which is the last column.
+    # A learner, or anything below ERRORS, which is the last column. With bash -x, what the shell
+    # does stands around the table.
     awk -v at="$address" '
-      NR == 1 { errors = index($0, "ERRORS"); learner = index($0, "LEARNER") }
-      NR == 2 {
+      /LEARNER.*ERRORS/ { errors = index($0, "ERRORS"); learner = index($0, "LEARNER"); next }
+      errors {
         if (substr($0, learner, 4) == "true") print "the member at " at " is still a learner"
         else if (substr($0, errors) ~ /[^ ]/) print "the member at " at ": " substr($0, errors)
-      }' <<<"$status" | grep . && return
+        told = 1
+        exit
+      }
+      END { if (!told) print "the member at " at " does not tell its status" }' <<<"$status" | grep . && return
   done < <(sed -nE 's|.*https://([^ ]*):2379.*|\1|p' <<<"$members" | tr -d '[]')
   return 0
 }
@@ -140,7 +156,7 @@ send() { node "$1" apply-config --file "$here/$2" --mode "$3" 2>&1 | sed -e '/di
 # The state of a control plane's etcd service; nothing before the node has one.
 etcd_state() {
   local answer
-  answer=$(timeout 1 talosctl service etcd -n "$1" -e "$(endpoint_of "$1")" 2>&1) || {
+  answer=$(node "$1" service etcd 2>&1) || {
     [[ $answer == *"is not registered"* ]] && return
     answer=${answer##*$'\n'}
     echo "${answer:-no answer}"
@@ -149,12 +165,13 @@ etcd_state() {
   awk '$1 == "STATE" { print $2 }' <<<"$answer"
 }
 
-boot_id() { node "$1" read /proc/sys/kernel/random/boot_id 2>/dev/null; }
+# Another one after each boot; fails without one.
+boot_id() { node "$1" read /proc/sys/kernel/random/boot_id | grep .; }
 
 # A config that needs a reboot goes to a control plane only while all other etcd members are healthy.
 apply_with_reboot() {
   local name=$1 role=$2 address=$3 maintenance=$4 file=$5
-  local before answer has_etcd=false end
+  local before now answer has_etcd=false end
   if [[ $role == controlplane ]]; then
     answer=$(etcd_state "$address") || fail "$name: cannot be asked about etcd, so it is not rebooted; nothing was sent: $answer"
     case $answer in
@@ -165,11 +182,12 @@ apply_with_reboot() {
         ;;
     esac
   fi
-  before=$(boot_id "$address") || fail "$name: its boot ID cannot be read"
+  before=$(boot_id "$address") || fail "$name: its boot ID cannot be read; nothing was sent"
   answer=$(send "$address" "$file" "$apply_mode") || fail "$name: $answer"
   say "$name ($address): $answer"
   end=$((SECONDS + wait_seconds))
-  until [[ $(boot_id "$address") != "$before" && $(state_of "$address" "$maintenance") == running ]]; do
+  # A node that goes down tells no boot ID either: only another one says that it has rebooted.
+  until now=$(boot_id "$address" 2>/dev/null) && [[ $now != "$before" && $(state_of "$address" "$maintenance") == running ]]; do
     ((SECONDS < end)) || fail "$name: waited $wait_seconds s for it to be back after its reboot; no other node was touched"
     sleep 1
   done
@@ -213,7 +231,7 @@ apply() {
     foreign) fail "$name: the machine at $address belongs to another cluster; nothing was sent" ;;
     maintenance)
       check_machine "$name" "$mac" "$uuid" --insecure -n "$maintenance" -e "$maintenance"
-      answer=$(talosctl apply-config --insecure -n "$maintenance" -e "$maintenance" --file "$here/$file" "${insecure[@]}" 2>&1) ||
+      answer=$(call apply-config --insecure -n "$maintenance" -e "$maintenance" --file "$here/$file" "${insecure[@]}" 2>&1) ||
         fail "$name: $answer"
       say "$name ($maintenance, maintenance mode): $answer"
       # A worker may have its certificate only once etcd runs.
@@ -276,7 +294,8 @@ apply cp_1 controlplane 10.9.0.11 10.9.0.11 '' '' ''
 if $bootstrap && ! $dry_run; then
   bootstrap_cluster
   wait_for_etcd
-  (umask 077 && node "$first" kubeconfig --merge=false --force "$here/kubeconfig")
+  answer=$(umask 077 && node "$first" kubeconfig --merge=false --force "$here/kubeconfig" 2>&1) ||
+    fail "kubeconfig: $answer"
   say "kubeconfig: $here/kubeconfig"
 fi
 
