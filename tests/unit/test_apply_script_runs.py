@@ -17,6 +17,7 @@ from tests.project import Project, Run
 CP_1, CP_2, CP_3 = "10.9.0.11", "10.9.0.12", "10.9.0.13"
 CONFIG = "cluster:\n  id: this-one\n"
 REFUSED = "! rpc error: code = Unavailable desc = connection refused"
+TOO_EARLY = "! rpc error: code = FailedPrecondition desc = bootstrap is not available yet"
 # The next line of the file for this node and call, or else for every node; the last one stays.
 TALOSCTL = r"""#!/usr/bin/env bash
 here=${0%/*} all=$*
@@ -114,6 +115,77 @@ def nodes(small: Project, tmp_path: Path) -> Nodes:
     made.tell("bootstrap", "")
     made.tell("kubeconfig", "")
     return made
+
+
+def _states(*states: str) -> list[str]:
+    return [state if state.startswith("!") else rf"ID  etcd\nSTATE  {state}" for state in states]
+
+
+def _bootstraps(nodes: Nodes) -> int:
+    return len([line for line in nodes.log if " bootstrap:" in line])
+
+
+@pytest.mark.parametrize("state", ["Failed", "Stopping", "Finished"])
+def test_no_second_etcd_beside_one_that_is_down(nodes: Nodes, state: str) -> None:
+    """The first control plane's disk was replaced."""
+    nodes.tell("service etcd", *_states("Preparing"), node=CP_1)
+    nodes.tell("service etcd", *_states(state), node=CP_3)
+    # Whether the other one runs etcd or lost it as well.
+    for other in ("Running", "Preparing"):
+        nodes.tell("service etcd", *_states(other), node=CP_2)
+        run = nodes.run("--bootstrap")
+        assert run.code == 1, run.output
+        assert (
+            f"{CP_3}: its etcd is {state}; the cluster is not bootstrapped while an etcd may have "
+            "data, because a second one would be founded beside it\n  -> Look at it: talosctl "
+        ) in run.output
+        assert f"-n {CP_3} -e {CP_3} service etcd\n" in run.output
+        assert _bootstraps(nodes) == 0
+
+
+def test_fresh_control_planes_are_bootstrapped_once(nodes: Nodes) -> None:
+    for address, state in ((CP_1, "Preparing"), (CP_2, "Waiting"), (CP_3, "Pre")):
+        nodes.tell("service etcd", *_states(state, state, "Running"), node=address)
+    nodes.tell("bootstrap", TOO_EARLY, "")
+    run = nodes.run("--bootstrap")
+    assert run.code == 0, run.output
+    assert f"bootstrapped etcd on {CP_1}" in run.output
+    assert "etcd has its 3 members" in run.output
+    assert _bootstraps(nodes) == 2
+
+
+def test_every_control_plane_is_asked_before_each_attempt(nodes: Nodes) -> None:
+    """Another one's etcd comes while the first is too early; once, it gives no answer."""
+    nodes.tell("service etcd", *_states("Preparing", "Preparing", "Running"), node=CP_1)
+    nodes.tell("service etcd", *_states("Preparing", REFUSED, "Running"), node=CP_2)
+    nodes.tell("service etcd", *_states("Preparing", "Running"), node=CP_3)
+    nodes.tell("bootstrap", TOO_EARLY, "")
+    run = nodes.run("--bootstrap")
+    assert run.code == 0, run.output
+    assert f"etcd runs on {CP_2}, {CP_3} already; not bootstrapped again" in run.output
+    assert _bootstraps(nodes) == 1
+
+
+def test_etcd_that_fails_meanwhile_ends_the_attempts(nodes: Nodes) -> None:
+    nodes.tell("service etcd", *_states("Preparing"))
+    nodes.tell("service etcd", *_states("Preparing", "Failed"), node=CP_2)
+    nodes.tell("bootstrap", TOO_EARLY, "")
+    run = nodes.run("--bootstrap")
+    assert run.code == 1
+    assert f"{CP_2}: its etcd is Failed" in run.output
+    assert _bootstraps(nodes) == 1
+
+
+def test_lost_answer_to_bootstrap(nodes: Nodes) -> None:
+    nodes.tell("service etcd", *_states("Preparing", "Running"), node=CP_1)
+    nodes.tell("service etcd", *_states("Preparing", "Preparing", "Running"), node=CP_2)
+    nodes.tell("service etcd", *_states("Preparing", "Preparing", "Running"), node=CP_3)
+    nodes.tell("bootstrap", "hang")
+    run = nodes.run("--bootstrap", CALL_TIMEOUT=1)
+    assert run.code == 0, run.output
+    assert f"bootstrap of {CP_1}: trying again: no answer within 1 s" in run.output
+    assert f"etcd runs on {CP_1} already; not bootstrapped again" in run.output
+    assert _bootstraps(nodes) == 1
 
 
 def test_next_reboot_waits_for_another_boot_id(nodes: Nodes) -> None:

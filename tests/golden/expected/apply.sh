@@ -248,22 +248,45 @@ apply() {
   esac
 }
 
-# Bootstraps etcd once: every control plane is asked first whether it runs one.
-bootstrap_cluster() {
-  local address answer end=$((SECONDS + wait_seconds))
+# The control planes on which etcd runs. An etcd that is down may have data: only a person can tell.
+nodes_with_etcd() {
+  local end=$1 address state
   for address in "${control_planes[@]}"; do
-    answer=$(etcd_state "$address") || fail "$address cannot be asked about etcd: $answer"
-    if [[ $answer == Running ]]; then
-      say "etcd runs on $address already; not bootstrapped again"
+    until state=$(etcd_state "$address"); do
+      ((SECONDS < end)) || fail "$address cannot be asked about etcd, so the cluster is not bootstrapped: $state"
+      say "$address: waiting for its word on etcd: $state" >&2
+      sleep 1
+    done
+    case $state in
+      Running) echo "$address" ;;
+      '' | Initialized | Preparing | Waiting | Pre | Starting | Skipped) ;;
+      *)
+        fail "$address: its etcd is $state; the cluster is not bootstrapped while an etcd may have data, because a second one would be founded beside it
+  -> Look at it: talosctl --talosconfig $TALOSCONFIG -n $address -e $(endpoint_of "$address") service etcd"
+        ;;
+    esac
+  done
+}
+
+# Bootstraps etcd once: before each attempt every control plane is asked whether it has one.
+bootstrap_cluster() {
+  local running answer end=$((SECONDS + wait_seconds))
+  while true; do
+    running=$(nodes_with_etcd "$end") || exit 1
+    if [[ -n $running ]]; then
+      say "etcd runs on ${running//$'\n'/, } already; not bootstrapped again"
       return
     fi
-  done
-  until answer=$(node "$first" bootstrap 2>&1); do
-    [[ $answer != *AlreadyExists* ]] || break
-    # A node says that it is too early for some seconds after it got its config.
-    if [[ $answer != *FailedPrecondition* ]] || ((SECONDS >= end)); then
-      fail "bootstrap: $answer"
-    fi
+    answer=$(node "$first" bootstrap 2>&1) && break
+    case $answer in
+      *AlreadyExists*) break ;;
+      # A node says that it is too early for some seconds after it got its config; without an answer
+      # nobody knows whether it was done.
+      *FailedPrecondition* | *"no answer within"*) ;;
+      *) fail "bootstrap: $answer" ;;
+    esac
+    ((SECONDS < end)) || fail "bootstrap: $answer"
+    say "bootstrap of $first: trying again: ${answer##*$'\n'}"
     sleep 1
   done
   say "bootstrapped etcd on $first"
