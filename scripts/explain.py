@@ -109,7 +109,7 @@ def explain(environment: Environment, node: Node) -> Explanation:
         document: provenance.traced([stage.get(document, {}) for stage in stages])
         for document in stages[-1]
     }
-    known = render.known_secrets(environment, node)
+    known = render.known_secrets(environment, node, layers)
     return Explanation(sources, trees, frozenset(one for one in known if len(one) >= _SHORTEST))
 
 

@@ -31,7 +31,8 @@ def of_node(
     :param warnings: what ``talosctl validate`` warned of.
     """
     if warnings:
-        warnings = redact(warnings, render.known_secrets(environment, node))
+        layers = render.read_layers(environment, node)
+        warnings = redact(warnings, render.known_secrets(environment, node, layers))
     view = node_view(environment, node, config, warnings)
     return [asdict(finding) for finding in lint_rules.of_node(view)]
 

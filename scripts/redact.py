@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -34,11 +35,25 @@ def scalars(value: Any) -> Iterator[str]:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace each secret in ``text``, whole or cut short as tools quote it (``abcdef...``)."""
-    for secret in sorted({s for s in secrets if len(s) >= _SHORTEST}, key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
-        text = text.replace(f"{secret[: _SHORTEST + 1]}...", REDACTED)
+    """Replace each secret in ``text``, whole or as tools quote it.
+
+    They quote it by the line, escaped, cut short (``abcdef...``), and of a URL the part they mind.
+    """
+    forms = {form for secret in secrets for form in _forms(secret)}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, REDACTED)
     return text
+
+
+def _forms(secret: str) -> Iterator[str]:
+    parts = re.split(r"[/:@?&=#]+", secret) if "://" in secret else []
+    for whole in (secret, *secret.splitlines(), *parts):
+        one = whole.strip()
+        if len(one) >= _SHORTEST:
+            yield one
+            yield json.dumps(one, ensure_ascii=False)[1:-1]
+            # Go cuts after seven bytes.
+            yield one.encode(errors="replace")[:7].decode(errors="replace") + "..."
 
 
 def without_quotes(text: str) -> str:

@@ -62,8 +62,9 @@ def secrets_of(environment: Environment, node: Node) -> Secrets:
     :raises SecretsError: when they cannot be decrypted.
     :raises PatchError: as :func:`scripts.render.read_layers`.
     """
-    patches = [patch for patch in render.read_layers(environment, node) if patch.secret]
-    return secrets_in(render.known_secrets(environment, node), patches)
+    layers = render.read_layers(environment, node)
+    known = render.known_secrets(environment, node, layers)
+    return secrets_in(known, [patch for patch in layers if patch.secret])
 
 
 def secrets_in(values: Sequence[str], patches: Sequence[Patch]) -> Secrets:

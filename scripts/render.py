@@ -10,7 +10,7 @@ from scripts.errors import PatchError
 from scripts.inject import inject
 from scripts.model import Environment, Node, Role
 from scripts.patches import Patch, check_documents, check_role, hostname_patch, lookup, parse
-from scripts.redact import redact, without_quotes
+from scripts.redact import redact, scalars, without_quotes
 
 _LINE_NUMBERS = "Line numbers count from the start of the document, after ${NAME} injection."
 # What to do, by the end of what talosctl says.
@@ -126,15 +126,26 @@ _LARGE_PARTS = (
 )
 
 
-def known_secrets(environment: Environment, node: Node) -> list[str]:
-    """The secret values behind a node's config, to be kept out of messages about it."""
-    encrypted = [path for path in node.patches if path.name.endswith(".sops.yaml")]
-    key = secrets.key_file(environment)
-    plaintexts = [
-        secrets.bundle_of(environment),
-        *(secrets.plaintext_of(path, key) for path in encrypted),
-    ]
-    return [value for plaintext in plaintexts for value in secrets.secret_values(plaintext)]
+def known_secrets(environment: Environment, node: Node, layers: Sequence[Patch]) -> list[str]:
+    """The lines of the secret values behind a node's config, to be kept out of messages about it.
+
+    A fact that an encrypted patch names is none: it stands in the clear in an env file.
+
+    :param layers: from :func:`read_layers`, as they are applied: values and their form may come
+        from facts.
+    :raises SecretsError: when the bundle cannot be had.
+    """
+    values = (
+        value
+        for patch in layers
+        if patch.secret
+        for document in patch.documents
+        for value in scalars(document)
+    )
+    facts = set(node.facts.values())
+    lines = (line.strip() for value in values for line in value.splitlines())
+    bundle = secrets.secret_values(secrets.bundle_of(environment))
+    return [*bundle, *(line for line in lines if line not in facts)]
 
 
 def _is_shared(environment: Environment, path: Path) -> bool:
@@ -186,7 +197,7 @@ def _blamed(
 
     The layers are applied one more at a time until talosctl refuses; 40 ms each, on failure only.
     """
-    known = secrets.secret_values(bundle)
+    known = known_secrets(environment, node, layers)
     for count in range(len(layers) + 1):
         try:
             _generate(environment, node, bundle, layers[:count])

@@ -124,13 +124,15 @@ def _decrypt_once(ciphertext: bytes, path: Path, key: Path | None) -> bytes:
         return _decrypted[ciphertext]
 
 
-def secret_values(plaintext: bytes) -> list[str]:
-    """The values in decrypted YAML as they are written, to be kept out of messages."""
+def secret_values(bundle: bytes) -> list[str]:
+    """The values in a bundle as they are written, to be kept out of messages.
+
+    :raises SecretsError: when it is no YAML, so that nobody can say what is secret.
+    """
     try:
-        documents = list(yaml.load_all(plaintext, Loader=yaml.BaseLoader))
-        return [value for document in documents for value in scalars(document)]
+        return list(scalars(list(yaml.load_all(bundle, Loader=yaml.BaseLoader))))
     except yaml.YAMLError:
-        return []
+        raise SecretsError("the secrets bundle is no YAML") from None
 
 
 def fingerprint(environment: Environment) -> str:

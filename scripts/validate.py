@@ -8,13 +8,14 @@ from scripts import lint_step, marker, talosctl
 from scripts.errors import ValidationError
 from scripts.model import Environment, Node
 from scripts.redact import redact, without_quotes
-from scripts.render import known_secrets
+from scripts.render import known_secrets, read_layers
 
 
 def validate_config(environment: Environment, node: Node) -> None:
     """Validate a rendered config and write its ``.validated`` marker, with what lint finds.
 
     :raises ValidationError: with talosctl's message, the node, and the patch files behind it.
+    :raises PatchError: as :func:`scripts.render.read_layers`, with its file and line.
     """
     config = environment.paths.config(node).read_bytes()
     _check_reviewed(environment, node, config)
@@ -73,7 +74,8 @@ def _explained(environment: Environment, node: Node, error: ValidationError) -> 
             f"in {environment.artifact.path}:\n{without_quotes(error.message)}",
             hint="Make the artifact anew with the workflow and the talosctl that deploy it.",
         )
-    known = known_secrets(environment, node)
+    # Where it cannot be said what is secret, that is the error, and the message is not shown.
+    known = known_secrets(environment, node, read_layers(environment, node))
     patches = "\n".join(f"  {path}" for path in node.patches)
     return ValidationError(
         f"{environment.name}/{node.name}: 'talosctl validate --mode metal' refuses its machine "

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import string
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,25 @@ def test_whole_and_cut_secrets_are_taken_out() -> None:
     assert redact(text, ["abcdefghij"]) == f"cannot unmarshal `{REDACTED}` or `{REDACTED}` into int"
 
 
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("user: me\n  pass: hunter2hunter2\n", "about `pass: hunter2hunter2`"),
+        ("hunter2\\hunter2", r'about "hunter2\\hunter2"'),
+        ('hunter2"hunter2', r'about "hunter2\"hunter2"'),
+        ("hünter2hunter2", "about `hünter...`"),
+        ("https://me:hunter2@10.9.0.21:bad", "about `hunter2` of me"),
+        # A slash ends what could be a name and a password.
+        ("https://me:hunter2/x@10.9.0.21", 'invalid port ":hunter2" after host'),
+    ],
+)
+def test_secret_as_tools_quote_it(secret: str, said: str) -> None:
+    shown = redact(said, [secret])
+    assert REDACTED in shown
+    assert "hunter2" not in shown
+    assert "hünte" not in shown
+
+
 def test_longest_secret_goes_first() -> None:
     assert redact("secret-and-more", ["secret", "secret-and-more"]) == REDACTED
 
@@ -37,7 +57,7 @@ def test_no_secret_is_left(secrets: list[str], data: st.DataObject) -> None:
     assert not [secret for secret in secrets if secret in left]
 
 
-@given(st.text(), st.lists(st.text(min_size=6)))
+@given(st.text(), SECRETS)
 def test_text_without_a_secret_is_unchanged(text: str, secrets: list[str]) -> None:
     absent = [s for s in secrets if s not in text and f"{s[:7]}..." not in text]
     assert redact(text, absent) == text

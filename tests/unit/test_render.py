@@ -317,9 +317,22 @@ def test_config_too_large_for_maintenance_mode(dev: Project) -> None:
 def test_known_secrets_are_those_of_bundle_and_encrypted_patches(dev: Project) -> None:
     encrypted_patch(dev, f"{WORKER}/x.sops.yaml", f"machine:\n  sysctls:\n    a: {SECRET}\n")
     environment = inventory.load("dev")
-    known = render.known_secrets(environment, environment.workers[0])
+    worker = environment.workers[0]
+    layers = render.read_layers(environment, worker)
+    known = render.known_secrets(environment, worker, layers)
     assert SECRET in known
     assert yaml.safe_load(BUNDLE)["certs"]["os"]["key"] in known
+
+
+def test_known_secrets_are_as_they_are_applied(dev: Project) -> None:
+    text = f"machine:\n  sysctls:\n    a: {SECRET}@${{NODE_IP}}\n    b: ${{NODE_NAME}}\n"
+    encrypted_patch(dev, f"{WORKER}/x.sops.yaml", text)
+    environment = inventory.load("dev")
+    worker = environment.workers[0]
+    known = render.known_secrets(environment, worker, render.read_layers(environment, worker))
+    assert f"{SECRET}@10.9.0.21" in known
+    # A fact stands in node.env in the clear.
+    assert "worker_1" not in known
 
 
 def test_written_config_is_for_its_owner_only(dev: Project) -> None:
