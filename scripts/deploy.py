@@ -11,6 +11,7 @@ from scripts.errors import NodeError
 from scripts.live import (
     Live,
     State,
+    answer_about,
     connection_error,
     documents,
     foreign,
@@ -49,6 +50,7 @@ def apply_config(environment: Environment, node: Node) -> None:
     config = validated_config(environment, node)
     with rollout.turn(environment, node):
         mode, answer = _apply(environment, node, config)
+    answer = answer_about(environment, node, config, answer)
     say(f"{environment.name}/{node.name}: {answer}")
     redacted.write_applied(environment, node, config)
     marker.write(
@@ -78,7 +80,7 @@ def _apply(environment: Environment, node: Node, config: bytes) -> tuple[str, st
             # No client certificate is asked for in maintenance mode: the node has left it since.
             leaving = live.state is State.MAINTENANCE and error.failure is Failure.NOT_AUTHORIZED
             if not left or not (leaving or error.failure in NO_ANSWER):
-                raise judged(environment, node, error) from None
+                raise judged(environment, node, error, config) from None
             say(
                 f"{environment.name}/{node.name}: no answer to apply-config, trying again "
                 f"({left} {'try' if left == 1 else 'tries'} left): {error.message.splitlines()[-1]}"

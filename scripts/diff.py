@@ -155,7 +155,7 @@ def _to_running(environment: Environment, node: Node, config: bytes, live: Live)
         # A dry run would make what is only tried permanent (Talos issue 14343).
         needs = _PENDING if pending else _reboot(environment, node, config)
     except CallError as error:
-        raise judged(environment, node, error) from None
+        raise judged(environment, node, error, config) from None
     lines = _redacted_diff(environment, node, live.config, config)
     said = f"differs; {needs}"
     return NodeDiff(node, said if lines else f"{said}; only the form differs", lines=tuple(lines))

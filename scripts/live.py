@@ -10,9 +10,10 @@ from enum import StrEnum
 
 import yaml
 
-from scripts import talosctl
-from scripts.errors import NodeError
+from scripts import redacted, talosctl
+from scripts.errors import NodeError, TalosmakeError
 from scripts.model import Environment, Node
+from scripts.redact import redact
 from scripts.talosctl import CallError, Failure, MaintenanceNode
 
 _CONNECT_TIMEOUT = 2.0
@@ -146,8 +147,11 @@ def _unseen(
     raise judged(environment, node, error) from None
 
 
-def judged(environment: Environment, node: Node, error: CallError) -> NodeError:
-    """A call's failure as an error that names the node and what to do."""
+def judged(environment: Environment, node: Node, error: CallError, sent: bytes = b"") -> NodeError:
+    """A call's failure as an error that names the node and what to do.
+
+    :param sent: the config that the node was sent, of which it may say something.
+    """
     who = f"{environment.name}/{node.name} ({node.address})"
     hints = {
         Failure.CERTIFICATE_EXPIRED: "Compare the clocks of this machine and the node. If they "
@@ -164,7 +168,16 @@ def judged(environment: Environment, node: Node, error: CallError) -> NodeError:
         "made.",
         Failure.REJECTED: "The node checked the config and refused it; mend the patches.",
     }
-    return NodeError(f"{who}: {error.message}", hint=hints.get(error.failure, ""))
+    said = answer_about(environment, node, sent, error.message) if sent else error.message
+    return NodeError(f"{who}: {said}", hint=hints.get(error.failure, ""))
+
+
+def answer_about(environment: Environment, node: Node, config: bytes, answer: str) -> str:
+    """What a node says of a config without the secrets in it; why, if they cannot be known."""
+    try:
+        return redact(answer, redacted.hidden_lines(environment, node, config))
+    except TalosmakeError as error:
+        return f"what it says is not shown, as it may hold secrets: {error.message}"
 
 
 def foreign(environment: Environment, node: Node) -> NodeError:

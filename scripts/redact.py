@@ -7,11 +7,17 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import yaml
+
 REDACTED = "<redacted>"
 
 # Shorter values are too common to be taken out of a text ("true", "443").
 _SHORTEST = 6
 
+
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+# How Talos's decoder starts a list of keys, which is YAML with all that stands below them.
+_UNKNOWN_KEYS = "unknown keys found during decoding:"
 
 # Keys whose values no message shows, wherever they stand.
 _SECRET_KEY = re.compile(r"secret|token|passw|passphrase|auth|key$|keys$|crt$", re.IGNORECASE)
@@ -54,6 +60,31 @@ def _forms(secret: str) -> Iterator[str]:
             yield json.dumps(one, ensure_ascii=False)[1:-1]
             # Go cuts after seven bytes.
             yield one.encode(errors="replace")[:7].decode(errors="replace") + "..."
+
+
+def without_unknown_values(text: str) -> str:
+    """What Talos says of a config, with the keys that it does not know, but not their values."""
+    said, unknown, values = text.partition(_UNKNOWN_KEYS)
+    if not unknown:
+        return text
+    try:
+        subtree = yaml.load(values, Loader=_Loader)  # noqa: S506 - a loader that makes text only
+        keys = [".".join(way) for way in _ways(subtree)]
+    except yaml.YAMLError:
+        keys = []
+    return f"{said}{unknown} {', '.join(dict.fromkeys(keys))}".rstrip()
+
+
+def _ways(value: Any) -> Iterator[tuple[str, ...]]:
+    """The keys to each value, without the numbers of lists."""
+    if isinstance(value, list) and value:
+        for item in value:
+            yield from _ways(item)
+    elif isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from ((str(key), *way) for way in _ways(item))
+    else:
+        yield ()
 
 
 def without_quotes(text: str) -> str:

@@ -173,6 +173,24 @@ def text(config: Config) -> str:
     return "---\n".join(text_of(config[document]) for document in sorted(config))
 
 
+def hidden_lines(environment: Environment, node: Node, config: bytes) -> frozenset[str]:
+    """The lines of a node's rendered config that are shown nowhere, to be kept out of messages.
+
+    :raises SecretsError: as :func:`secrets_of`.
+    :raises PatchError: as :func:`secrets_of`.
+    """
+    whole, artifact = parsed(config), environment.artifact
+    if artifact:
+        clear = _lines(parsed(artifact.nodes[node.config_name].redacted))
+    else:
+        clear = clear_lines(whole, secrets_of(environment, node).hides)
+    return _lines(whole) - clear
+
+
+def _lines(config: Config) -> frozenset[str]:
+    return clear_lines(config, lambda *_: False)
+
+
 def write_applied(environment: Environment, node: Node, config: bytes) -> None:
     """Keep what may be shown of a config that was applied, to compare with."""
     path = environment.paths.applied_config(node)

@@ -16,6 +16,7 @@ import yaml
 from scripts.errors import PatchError, SecretsError, ToolError, ToolTimeoutError, ValidationError
 from scripts.model import Cluster, Role
 from scripts.process import Result, piped, run
+from scripts.redact import without_unknown_values
 from scripts.tools import TALOSCTL, require
 
 PORT = 50000
@@ -175,7 +176,7 @@ def validate(config: bytes) -> str:
     with piped(config) as ([name], descriptors):
         result = _run("validate", "--mode", "metal", "--config", name, pass_fds=descriptors)
     if not result.ok:
-        raise ValidationError(_without_noise(result.stderr))
+        raise ValidationError(without_unknown_values(_without_noise(result.stderr)))
     return "\n".join(line for line in result.stderr.splitlines() if line.strip())
 
 
@@ -429,7 +430,7 @@ def _checked(result: Result) -> Result:
     if result.ok:
         return result
     # What follows is a difference of machine configs, with their secrets.
-    message = _without_noise(result.stderr).partition("\ndiff:")[0]
+    message = without_unknown_values(_without_noise(result.stderr).partition("\ndiff:")[0])
     raise CallError(classify(message), message)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
+import os
 import re
 import subprocess
 import threading
@@ -186,6 +189,47 @@ def test_files_with_secrets_are_for_their_owner_only(lab: Project) -> None:
     for path in [*root.glob("*.yaml"), *root.glob("*config"), root / "state/talosconfig"]:
         assert path.stat().st_mode & 0o777 == 0o600, path
     assert (lab.root / "secrets/lab.agekey").stat().st_mode & 0o777 == 0o600
+
+
+def test_refusal_of_a_node_shows_no_value(lab: Project, network: str) -> None:
+    """The node does not know a key, as one that boots an older Talos, and quotes its value."""
+    lab.ok("secrets", *UP)
+    _encrypt_patch(lab, "patches/envs/lab/workers/worker_1/registry.sops.yaml", _REGISTRY)
+    lab.ok("validate", *UP)
+    lab.ok("-j4", ".simulator/lab/ready", "--config", "env=lab")
+    unknown = f"machine:\n    newKey:\n        login: worker_1\n        password: {_PASSWORD}\n"
+    _pass_off_as_validated(lab, unknown)
+    script = lab.run("bash", "rendered_configs/lab/apply.sh")
+    assert script.code == 1
+    assert script.output.rstrip().endswith("unknown keys found during decoding:"), script.output
+    assert "apply.sh: worker_1: error applying new configuration" in script.output
+
+    error = lab.fails("apply", *UP)
+    assert f"lab/worker_1 ({network}.21): error applying" in error
+    keys = "machine.newKey.login, machine.newKey.password"
+    assert f"unknown keys found during decoding: {keys}\n" in error
+    # The report tells of it with a config that is made of the patches again.
+    lab.remove("rendered_configs/lab/worker-worker_1.yaml")
+    lab.ok("report", *UP)
+    report = lab.read("rendered_configs/lab/report.html")
+    logs = [path.read_text() for path in files_below(lab.root / "logs")]
+    assert keys in report
+    assert any(keys in log for log in logs)
+    for text in (script.output, error, report, *logs):
+        assert _PASSWORD not in text
+
+
+def _pass_off_as_validated(lab: Project, head: str) -> None:
+    """Change worker_1's config as only another talosctl would let it pass."""
+    config = lab.root / "rendered_configs/lab/worker-worker_1.yaml"
+    marker = lab.root / "rendered_configs/lab/state/worker-worker_1.validated"
+    content = config.read_text().replace("machine:\n", head, 1)
+    said = json.loads(marker.read_text())
+    said["sha256"] = hashlib.sha256(content.encode()).hexdigest()
+    for path, text in ((config, content), (marker, json.dumps(said))):
+        before = path.stat()
+        path.write_text(text)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def test_error_about_an_encrypted_patch_shows_no_value(lab: Project) -> None:

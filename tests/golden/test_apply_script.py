@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from scripts.apply_script import render_apply_script
 from scripts.model import Environment
@@ -28,6 +31,33 @@ def test_apply_script_is_clean_to_bash_and_shellcheck(awkward: Environment) -> N
     for command in (["bash", "-n"], [shellcheck, "--shell=bash", "--exclude=SC2016", "-"]):
         done = subprocess.run(command, input=script, capture_output=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Applied\n* a warning\n", "Applied\n* a warning\n"),
+        ("this can't be applied\ndiff:\n-token: hunter2\n", "this can't be applied\n"),
+        ("Applied with a reboot: because\n", "Applied with a reboot\n"),
+        (
+            "unknown keys found during decoding:\nmachine:\n    a: hunter2\n",
+            "unknown keys found during decoding:\n",
+        ),
+        ("not `hunter2` into bool\n", "not <redacted> into bool\n"),
+        ('parse "https://me:hunter/2@x:y": no\n', 'parse "https://<redacted>@x:y": no\n'),
+        ('dial "10.9.0.11:50000": refused\n', 'dial "10.9.0.11:50000": refused\n'),
+    ],
+)
+def test_what_a_node_says_is_shown_without_values(
+    awkward: Environment, said: str, shown: str
+) -> None:
+    function = re.search(
+        r"^without_values\(\) \{.*?^\}$", render_apply_script(awkward), re.M | re.S
+    )
+    assert function
+    command = ["bash", "-c", f"{function[0]}\nwithout_values"]
+    done = subprocess.run(command, input=said, capture_output=True, text=True, check=True)
+    assert done.stdout == shown
 
 
 def test_awkward_values_are_data_and_never_run(awkward: Environment, tmp_path: Path) -> None:

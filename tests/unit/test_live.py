@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import inventory, live, talosctl
-from scripts.errors import NodeError
+from scripts import inventory, live, render, secrets, talosctl
+from scripts.artifact_model import Artifact, PackedNode
+from scripts.errors import NodeError, PatchError
 from scripts.live import Live, State
 from scripts.model import Environment, Node
+from scripts.patches import parse
 from scripts.talosctl import CallError, Failure
 from tests.project import Project
 
@@ -208,6 +212,64 @@ def test_apis_are_called_with_the_environments_files(dev: Environment) -> None:
     assert live.secure_api(dev, worker).talosconfig == dev.paths.talosconfig
     assert live.secure_api(dev, worker).address == "10.9.0.21"
     assert live.maintenance_api(dev, worker).address == "10.9.0.99"
+
+
+CONFIG = b"machine: {env: {a: hunter2hunter2, b: plain-text}}\n"
+REFUSED = CallError(Failure.REJECTED, "a: hunter2hunter2 beside b: plain-text")
+
+
+def encrypting(monkeypatch: pytest.MonkeyPatch, *texts: str) -> None:
+    """Let these be the encrypted patches of every node."""
+    layers = [parse(text, Path("x.sops.yaml"), secret=True) for text in texts]
+    monkeypatch.setattr(secrets, "bundle_of", lambda _: b"")
+    monkeypatch.setattr(render, "read_layers", lambda *_: layers)
+
+
+def test_refusal_of_a_config_shows_no_secret_of_it(
+    dev: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encrypting(monkeypatch, "machine: {env: {a: hunter2hunter2}}")
+    error = live.judged(dev, dev.workers[0], REFUSED, CONFIG)
+    assert error.message == "dev/worker_1 (10.9.0.21): a: <redacted> beside b: plain-text"
+    assert error.hint.startswith("The node checked the config and refused it")
+
+
+def test_refusal_of_a_config_out_of_an_artifact_shows_none_either(
+    dev: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever Git encrypts by now."""
+    encrypting(monkeypatch)
+    shown = "machine: {env: {a: <redacted>, b: plain-text}}\n"
+    packed = Artifact(
+        path=Path("a.tar.gz"),
+        sha256="",
+        environment="dev",
+        cluster="",
+        commit="",
+        version="",
+        manifest=b"",
+        seal="",
+        findings=0,
+        nodes={"worker-worker_1": PackedNode("", [], shown)},
+        encrypted=None,
+    )
+    deployed = replace(dev, artifact=packed)
+    error = live.judged(deployed, dev.workers[0], REFUSED, CONFIG)
+    assert error.message == "dev/worker_1 (10.9.0.21): a: <redacted> beside b: plain-text"
+
+
+def test_refusal_is_not_shown_where_nobody_knows_what_is_secret(
+    dev: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise PatchError("x.sops.yaml:3:1: not YAML")
+
+    monkeypatch.setattr(render, "read_layers", broken)
+    error = live.judged(dev, dev.workers[0], REFUSED, CONFIG)
+    assert error.message == (
+        "dev/worker_1 (10.9.0.21): what it says is not shown, as it may hold secrets: "
+        "x.sops.yaml:3:1: not YAML"
+    )
 
 
 def test_foreign_machine_is_named_with_what_to_do(dev: Environment) -> None:

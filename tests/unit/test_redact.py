@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.redact import REDACTED, redact, scalars, without_quotes
+from scripts.redact import (
+    REDACTED,
+    redact,
+    scalars,
+    without_quotes,
+    without_unknown_values,
+)
 
 # No letter of REDACTED, so that taking one out never makes another.
 ALPHABET = "".join(set(string.ascii_letters + string.digits + "+/=") - set(REDACTED))
@@ -61,6 +67,31 @@ def test_no_secret_is_left(secrets: list[str], data: st.DataObject) -> None:
 def test_text_without_a_secret_is_unchanged(text: str, secrets: list[str]) -> None:
     absent = [s for s in secrets if s not in text and f"{s[:7]}..." not in text]
     assert redact(text, absent) == text
+
+
+UNKNOWN = "error decoding document /v1alpha1/ (line 1): unknown keys found during decoding:"
+
+
+@pytest.mark.parametrize(
+    ("values", "keys"),
+    [
+        (
+            "machine:\n    a:\n        b: hunter2\n        c: []\n    d: {}\n",
+            "machine.a.b, machine.a.c, machine.d",
+        ),
+        ("a:\n    - b: hunter2\n      c: x\n    - b: hunter2\n", "a.b, a.c"),
+        ("a: |\n    hunter2: x\n    - y\n", "a"),
+        ("a: hunter2\n* another error: [", ""),
+        ("hunter2", ""),
+        ("", ""),
+    ],
+)
+def test_unknown_keys_keep_their_names_only(values: str, keys: str) -> None:
+    assert without_unknown_values(f"{UNKNOWN}\n{values}") == f"{UNKNOWN} {keys}".rstrip()
+
+
+def test_other_message_of_the_decoder_is_unchanged() -> None:
+    assert without_unknown_values("a: b\nc") == "a: b\nc"
 
 
 def test_message_about_a_secret_text_keeps_its_kind_only() -> None:

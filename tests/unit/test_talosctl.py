@@ -204,6 +204,28 @@ def test_refusal_to_change_without_a_reboot_shows_no_config(answer: Answer) -> N
     assert error.value.in_short.endswith("immediate mode")
 
 
+def test_refusal_of_unknown_keys_shows_no_value(answer: Answer) -> None:
+    """As talosctl 1.13.0 passes on what a node answers."""
+    answer(
+        "",
+        "error applying new configuration: 1 error occurred:\n\t* 10.0.1.11: rpc error: code = "
+        "InvalidArgument desc = error decoding document /v1alpha1/ (line 1): unknown keys found "
+        "during decoding:\nmachine:\n    newKey:\n        password: hunter2\n\n\n\n",
+        1,
+    )
+    calls: list[Callable[[], object]] = [
+        lambda: NODE.apply(b"", "auto"),
+        lambda: NODE.dry_run(b""),
+        lambda: BARE.apply(b""),
+    ]
+    for call in calls:
+        with pytest.raises(CallError) as error:
+            call()
+        assert error.value.failure is Failure.REJECTED
+        assert error.value.message.endswith("found during decoding: machine.newKey.password")
+        assert "hunter2" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("text", "state"),
     [

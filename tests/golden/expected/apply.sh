@@ -150,8 +150,14 @@ wait_for_healthy_etcd() {
   done
 }
 
-# Sends a config to a running node; what differs, which talosctl shows with all secrets, is cut off.
-send() { node "$1" apply-config --file "$here/$2" --mode "$3" 2>&1 | sed -e '/diff:/,$d' -e 's/\(with a reboot\): .*/\1/'; }
+# What a node says of a config, without what may be secret: what differs, and values that it quotes.
+without_values() {
+  sed -e '/diff:/,$d' -e 's/\(with a reboot\): .*/\1/' -e '/unknown keys found/,${/unknown keys found/!d;}' \
+    -e 's/`[^`]*`/<redacted>/g' -e 's|://[^" ]*@|://<redacted>@|g'
+}
+
+# Sends a config to a running node.
+send() { node "$1" apply-config --file "$here/$2" --mode "$3" 2>&1 | without_values; }
 
 # The state of a control plane's etcd service; nothing before the node has one.
 etcd_state() {
@@ -231,7 +237,7 @@ apply() {
     foreign) fail "$name: the machine at $address belongs to another cluster; nothing was sent" ;;
     maintenance)
       check_machine "$name" "$mac" "$uuid" --insecure -n "$maintenance" -e "$maintenance"
-      answer=$(call apply-config --insecure -n "$maintenance" -e "$maintenance" --file "$here/$file" "${insecure[@]}" 2>&1) ||
+      answer=$(call apply-config --insecure -n "$maintenance" -e "$maintenance" --file "$here/$file" "${insecure[@]}" 2>&1 | without_values) ||
         fail "$name: $answer"
       say "$name ($maintenance, maintenance mode): $answer"
       # A worker may have its certificate only once etcd runs.
