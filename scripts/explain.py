@@ -16,7 +16,7 @@ from scripts.model import Environment, Node
 from scripts.patches import Patch
 from scripts.progress import say
 from scripts.provenance import Keys, Leaf, Listed, Mapped, Setting, Tree
-from scripts.redact import REDACTED, secret_key
+from scripts.redact import REDACTED, identifies, secret_key
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What all layers are applied to: Talos's defaults with what cluster.env and the bundle give.
@@ -65,12 +65,13 @@ class Explanation:
     documents: Mapping[Document, Tree]
     hidden: frozenset[str]
 
-    def shown(self, keys: Keys, setting: Setting) -> str:
+    def shown(self, document: Document, keys: Keys, setting: Setting) -> str:
         """A value on one line, as YAML; a secret one redacted."""
         value = setting.value
         text = value if isinstance(value, str) else ""
         patch = self.sources[setting.layer].patch
-        if (patch is not None and patch.secret) or (text and self._is_secret(keys, text)):
+        encrypted = patch is not None and patch.secret and not identifies(document[0], keys)
+        if encrypted or (text and self._is_secret(keys, text)):
             value = REDACTED
         style = '"' if isinstance(value, str) and "\n" in value else None
         dumped = yaml.safe_dump(value, default_flow_style=True, default_style=style, width=2**31)
@@ -84,7 +85,8 @@ class Explanation:
         *before, last = leaf.history
         said = self.sources[last.layer].at(document, keys)
         over = [
-            f"over {self.shown(keys, setting)} of {self.sources[setting.layer].at(document, keys)}"
+            f"over {self.shown(document, keys, setting)} of "
+            f"{self.sources[setting.layer].at(document, keys)}"
             for setting in reversed(before)
         ]
         return ", ".join([said, *over])
@@ -142,7 +144,7 @@ def lines(explanation: Explanation, path: str = "") -> list[str]:
         for keys, leaf in provenance.leaves(tree):
             way = (*_named(document), *keys)
             if tuple(str(key) for key in way[: len(wanted)]) == wanted:
-                value = explanation.shown(keys, leaf.history[-1])
+                value = explanation.shown(document, keys, leaf.history[-1])
                 found.append(f"{_dotted(way)}: {value}")
                 found.append(f"    {explanation.origin(document, keys, leaf)}")
     return found
@@ -177,7 +179,7 @@ def _yaml(
     explanation: Explanation, document: Document, tree: Tree, keys: Keys, indent: str
 ) -> Iterator[str]:
     if isinstance(tree, Leaf):
-        value = explanation.shown(keys, tree.history[-1])
+        value = explanation.shown(document, keys, tree.history[-1])
         yield f"{indent}{value}  # {explanation.origin(document, keys, tree)}"
         return
     pairs: list[tuple[str, str | int, Tree]]

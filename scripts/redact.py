@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -14,13 +14,30 @@ REDACTED = "<redacted>"
 # Shorter values are too common to be taken out of a text ("true", "443").
 _SHORTEST = 6
 
-
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 # How Talos's decoder starts a list of keys, which is YAML with all that stands below them.
 _UNKNOWN_KEYS = "unknown keys found during decoding:"
 
 # Keys whose values no message shows, wherever they stand.
 _SECRET_KEY = re.compile(r"secret|token|passw|passphrase|auth|key$|keys$|crt$", re.IGNORECASE)
+
+# Keys of a document that say which one it is; messages name it by them.
+_IDENTITY = ("apiVersion", "kind", "name")
+# Talos's own words: for ``version``, ``machine.type``, ``op`` in ``machine.files`` and ``$patch``.
+WORDS = frozenset(("v1alpha1", "controlplane", "worker", "create", "append", "overwrite", "delete"))
+
+
+def identifies(kind: str, keys: Sequence[object]) -> bool:
+    """Whether a value of a document of a kind only says which one it is, and so is no secret."""
+    return bool(kind) and len(keys) == 1 and keys[0] in _IDENTITY
+
+
+def secret_scalars(document: Mapping[str, Any]) -> Iterator[str]:
+    """The values of a document of an encrypted patch that are secret wherever they stand."""
+    kind = str(document.get("kind", ""))
+    for key, value in document.items():
+        if not identifies(kind, (key,)):
+            yield from (text for text in scalars(value) if text not in WORDS)
 
 
 def secret_key(keys: Iterable[object]) -> bool:

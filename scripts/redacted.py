@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from scripts import files, render
+from scripts import files, render, secrets
 from scripts.model import Environment, Node
 from scripts.patches import Patch
-from scripts.redact import REDACTED, secret_key
+from scripts.redact import REDACTED, WORDS, identifies, secret_key
 
 # A document by its kind and name; the one of machine and cluster has neither.
 Document = tuple[str, str]
@@ -41,7 +41,8 @@ class Secrets:
     """What is secret in the config of one node.
 
     :ivar lines: lines of secret values; what contains one is hidden, wherever it stands.
-    :ivar places: what encrypted patches set, whatever its value; items of lists as ``*``.
+    :ivar places: what encrypted patches set, whatever its value; items of lists as ``*``. Not what
+        says which document it is.
     """
 
     lines: frozenset[str]
@@ -63,8 +64,17 @@ def secrets_of(environment: Environment, node: Node) -> Secrets:
     :raises PatchError: as :func:`scripts.render.read_layers`.
     """
     layers = render.read_layers(environment, node)
-    known = render.known_secrets(environment, node, layers)
-    return secrets_in(known, [patch for patch in layers if patch.secret])
+    bundle = secrets.secret_values(secrets.bundle_of(environment))
+    lines = [line for line in render.patch_secrets(node, layers) if not _is_common(line)]
+    return secrets_in([*bundle, *lines], [patch for patch in layers if patch.secret])
+
+
+def _is_common(line: str) -> bool:
+    """Whether what an encrypted patch sets is hidden only there: by its form it is no password.
+
+    A number may be one.
+    """
+    return _PLAIN.fullmatch(line) is not None and not line.isdigit()
 
 
 def secrets_in(values: Sequence[str], patches: Sequence[Patch]) -> Secrets:
@@ -75,6 +85,7 @@ def secrets_in(values: Sequence[str], patches: Sequence[Patch]) -> Secrets:
         for patch in patches
         for document in patch.documents
         for keys, _ in _scalars(document, ())
+        if not identifies(identity(document)[0], keys)
     }
     return Secrets(frozenset(line for line in lines if len(line) >= _SHORTEST), frozenset(places))
 
@@ -184,7 +195,7 @@ def hidden_lines(environment: Environment, node: Node, config: bytes) -> frozens
         clear = _lines(parsed(artifact.nodes[node.config_name].redacted))
     else:
         clear = clear_lines(whole, secrets_of(environment, node).hides)
-    return _lines(whole) - clear
+    return _lines(whole) - clear - WORDS
 
 
 def _lines(config: Config) -> frozenset[str]:

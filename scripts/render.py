@@ -10,7 +10,7 @@ from scripts.errors import PatchError
 from scripts.inject import inject
 from scripts.model import Environment, Node, Role
 from scripts.patches import Patch, check_documents, check_role, hostname_patch, lookup, parse
-from scripts.redact import redact, scalars, without_quotes
+from scripts.redact import redact, secret_scalars, without_quotes
 
 _LINE_NUMBERS = "Line numbers count from the start of the document, after ${NAME} injection."
 # What to do, by the end of what talosctl says.
@@ -127,25 +127,31 @@ _LARGE_PARTS = (
 
 
 def known_secrets(environment: Environment, node: Node, layers: Sequence[Patch]) -> list[str]:
-    """The lines of the secret values behind a node's config, to be kept out of messages about it.
-
-    A fact that an encrypted patch names is none: it stands in the clear in an env file.
+    """The secret values behind a node's config, to be kept out of messages about it.
 
     :param layers: from :func:`read_layers`, as they are applied: values and their form may come
         from facts.
     :raises SecretsError: when the bundle cannot be had.
+    """
+    bundle = secrets.secret_values(secrets.bundle_of(environment))
+    return [*bundle, *patch_secrets(node, layers)]
+
+
+def patch_secrets(node: Node, layers: Sequence[Patch]) -> list[str]:
+    """The lines of the values that encrypted patches set.
+
+    A fact that one names is no secret: it stands in the clear in an env file.
     """
     values = (
         value
         for patch in layers
         if patch.secret
         for document in patch.documents
-        for value in scalars(document)
+        for value in secret_scalars(document)
     )
     facts = set(node.facts.values())
     lines = (line.strip() for value in values for line in value.splitlines())
-    bundle = secrets.secret_values(secrets.bundle_of(environment))
-    return [*bundle, *(line for line in lines if line not in facts)]
+    return [line for line in lines if line not in facts]
 
 
 def _is_shared(environment: Environment, path: Path) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import string
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from scripts.redact import (
     REDACTED,
     redact,
     scalars,
+    secret_scalars,
     without_quotes,
     without_unknown_values,
 )
@@ -22,6 +24,13 @@ SECRETS = st.lists(st.text(ALPHABET, min_size=6, max_size=40), min_size=1, max_s
 def test_scalars_are_found_at_every_depth() -> None:
     value = {"a": [1, {"b": "x"}], "c": None, "d": True, "e": ("y",)}
     assert list(scalars(value)) == ["1", "x", "True", "y"]
+
+
+def test_secret_scalars_are_those_that_name_nothing() -> None:
+    text = "apiVersion: v1alpha1\nkind: A\nname: ghcr.io\nuser: {name: hunter2, kind: hunter3}\n"
+    assert list(secret_scalars(yaml.safe_load(text))) == ["hunter2", "hunter3"]
+    machine = {"name": "hunter2", "version": "v1alpha1", "machine": {"type": "worker", "op": "x"}}
+    assert list(secret_scalars(machine)) == ["hunter2", "x"]
 
 
 def test_whole_and_cut_secrets_are_taken_out() -> None:

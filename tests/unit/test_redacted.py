@@ -51,6 +51,14 @@ def test_place_is_one_documents_own() -> None:
     assert "value: <redacted>" in shown("kind: A\nname: x\nvalue: 6\n", known)
 
 
+def test_what_says_which_document_it_is_is_no_place() -> None:
+    text = "apiVersion: v1alpha1\nkind: A\nname: x.y\nvalue: {name: 5}\n"
+    shown_text = shown(text, secrets(patch=text))
+    assert shown_text == ("apiVersion: v1alpha1\nkind: A\nname: x.y\nvalue:\n  name: <redacted>\n")
+    # A document without a kind is of machine and cluster, which have no name.
+    assert shown("name: x\n", secrets(patch="name: x\n")) == "name: <redacted>\n"
+
+
 def test_texts_are_redacted_by_the_line() -> None:
     config = "machine:\n  files:\n    - content: |\n        user: me\n          pass: s3cret\n"
     text = shown(config, secrets("first line\ns3cret\n"))
