@@ -112,6 +112,7 @@ def nodes(small: Project, tmp_path: Path) -> Nodes:
     made.tell("etcd status", r"NODE  LEARNER  ERRORS\nnode  false")
     for address in (CP_1, CP_2, CP_3):
         made.tell("read", "boot-1", "boot-2", node=address)
+    made.tell("list", ".")
     made.tell("bootstrap", "")
     made.tell("kubeconfig", "")
     return made
@@ -164,6 +165,48 @@ def test_every_control_plane_is_asked_before_each_attempt(nodes: Nodes) -> None:
     assert run.code == 0, run.output
     assert f"etcd runs on {CP_2}, {CP_3} already; not bootstrapped again" in run.output
     assert _bootstraps(nodes) == 1
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_no_second_etcd_beside_one_that_has_yet_to_start(nodes: Nodes, starts: bool) -> None:
+    """The power was off, and the first control plane has a new disk."""
+    nodes.tell("service etcd", *_states("Preparing"), node=CP_1)
+    later = _states("Preparing", "Running" if starts else "Preparing")
+    for address in (CP_2, CP_3):
+        nodes.tell("service etcd", *later, node=address)
+        nodes.tell("list", r".\nmember", node=address)
+    nodes.tell("service etcd", *_states("Preparing", "Preparing", "Running"), node=CP_1)
+    run = nodes.run("--bootstrap", NODE_TIMEOUT=60 if starts else 0)
+    assert run.code == (0 if starts else 1), run.output
+    said = (
+        f"etcd runs on {CP_2}, {CP_3} already; not bootstrapped again"
+        if starts
+        else f"waited 0 s for the etcd with data on {CP_2}, {CP_3} to start; not bootstrapped"
+    )
+    assert said in run.output
+    assert _bootstraps(nodes) == 0
+
+
+def test_whether_etcd_has_been_there_has_to_be_known(nodes: Nodes) -> None:
+    nodes.tell("service etcd", *_states("Preparing"))
+    nodes.tell("list", REFUSED, node=CP_3)
+    nodes.tell("list", "! lstat /var/lib/etcd: no such file or directory", node=CP_2)
+    run = nodes.run("--bootstrap")
+    assert run.code == 1
+    assert f"{CP_3} cannot be asked whether etcd has been on its disk: rpc error" in run.output
+    assert _bootstraps(nodes) == 0
+
+
+def test_no_reboot_while_others_have_to_join(nodes: Nodes) -> None:
+    """One of three was reset: of the two members, none may go."""
+    nodes.tell("etcd members", rf"CLIENT URLS\nhttps://{CP_1}:2379\nhttps://{CP_2}:2379")
+    run = nodes.run(APPLY_MODE="reboot", ETCD_TIMEOUT=0)
+    assert run.code == 1
+    assert (
+        "cp_1: waited 0 s for etcd to be healthy: 2 of 3 control planes are in it: without "
+        f"{CP_1} it would have no quorum"
+    ) in run.output
+    assert not [line for line in nodes.log if " apply-config" in line]
 
 
 def test_etcd_that_fails_meanwhile_ends_the_attempts(nodes: Nodes) -> None:

@@ -247,6 +247,7 @@ def test_refusal_of_a_config_out_of_an_artifact_shows_none_either(
         cluster="",
         commit="",
         version="",
+        dirty=False,
         manifest=b"",
         seal="",
         findings=0,

@@ -116,7 +116,7 @@ check_cluster() {
 
 # Why etcd is not healthy, the member at one address left out; nothing if it is.
 etcd_trouble() {
-  local besides=$1 address members="" status
+  local besides=$1 address members="" status count wanted=${#control_planes[@]}
   for address in "${control_planes[@]}"; do
     members=$(node "$address" etcd members 2>/dev/null) && break
   done
@@ -137,6 +137,11 @@ etcd_trouble() {
       }
       END { if (!told) print "the member at " at " does not tell its status" }' <<<"$status" | grep . && return
   done < <(sed -nE 's|.*https://([^ ]*):2379.*|\1|p' <<<"$members" | tr -d '[]')
+  # Where some have yet to join, one reboot may already be one too many.
+  count=$(grep -c 'https://[^ ]*:2379' <<<"$members") || true
+  if [[ -n $besides ]] && ((count < wanted && count - 1 < count / 2 + 1)); then
+    echo "$count of $wanted control planes are in it: without $besides it would have no quorum"
+  fi
   return 0
 }
 
@@ -274,14 +279,35 @@ nodes_with_etcd() {
   done
 }
 
+# The control planes on whose disks etcd has been; not the first one, as Talos bootstraps none with data.
+nodes_with_data() {
+  local address answer
+  for address in "${control_planes[@]}"; do
+    [[ $address != "$first" ]] || continue
+    if answer=$(node "$address" list /var/lib/etcd 2>&1); then
+      if grep -qx member <<<"$answer"; then echo "$address"; fi
+    elif [[ $answer != *"no such file or directory"* ]]; then
+      fail "$address cannot be asked whether etcd has been on its disk: ${answer##*$'\n'}"
+    fi
+  done
+}
+
 # Bootstraps etcd once: before each attempt every control plane is asked whether it has one.
 bootstrap_cluster() {
-  local running answer end=$((SECONDS + wait_seconds))
+  local running starting answer end=$((SECONDS + wait_seconds))
   while true; do
     running=$(nodes_with_etcd "$end") || exit 1
     if [[ -n $running ]]; then
       say "etcd runs on ${running//$'\n'/, } already; not bootstrapped again"
       return
+    fi
+    # After a power cut etcd looks as if it had never run.
+    starting=$(nodes_with_data) || exit 1
+    if [[ -n $starting ]]; then
+      ((SECONDS < end)) || fail "waited $wait_seconds s for the etcd with data on ${starting//$'\n'/, } to start; not bootstrapped"
+      say "waiting for the etcd with data on ${starting//$'\n'/, } to start"
+      sleep 1
+      continue
     fi
     answer=$(node "$first" bootstrap 2>&1) && break
     case $answer in
