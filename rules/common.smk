@@ -212,19 +212,9 @@ def lint_files_of(wildcards):
 
 
 def before_control_plane(wildcards):
-    """One that is not in etcd yet joins it first: rebooting another might cost etcd its quorum."""
     environment = environment_of(wildcards)
     node = environment.node("controlplane", wildcards.node)
-    joining = []
-    if environment.paths.bootstrapped.exists() and is_applied(environment, node):
-        planes = environment.control_planes
-        new = [other for other in planes if not is_applied(environment, other)]
-        joining = map(environment.paths.applied, new)
-    return there_first(environment, node, [*before_apply(environment), *joining])
-
-
-def is_applied(environment, node):
-    return environment.paths.applied(node).exists()
+    return there_first(environment, node, before_apply(environment))
 
 
 def before_worker(wildcards):
@@ -259,8 +249,11 @@ def markers_of(wildcards):
     return [environment.paths.validated(node) for node in environment.nodes]
 
 
-def is_bootstrapped(wildcards):
-    return environment_of(wildcards).paths.bootstrapped.exists()
+def takes_turns(wildcards):
+    """One at a time once etcd runs; all at once before, and beside them those that join it."""
+    environment = environment_of(wildcards)
+    node = environment.node("controlplane", wildcards.node)
+    return environment.paths.bootstrapped.exists() and environment.paths.applied(node).exists()
 
 
 def control_planes_applied(wildcards):

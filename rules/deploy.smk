@@ -13,8 +13,7 @@ rule apply_controlplane:
     log:
         "logs/{env}/controlplane-{node}.apply.log",
     resources:
-        # One at a time once etcd runs; all at once before.
-        control_plane=lambda wildcards: int(is_bootstrapped(wildcards)),
+        control_plane=lambda wildcards: int(takes_turns(wildcards)),
     params:
         role="controlplane",
     run:

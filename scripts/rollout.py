@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from scripts import etcd, marker
 from scripts.errors import NodeError, ToolError
-from scripts.live import connection_error, secure_api
+from scripts.live import State, connection_error, observe, secure_api
 from scripts.model import Environment, Node, Role
 from scripts.progress import Wait
 from scripts.talosctl import CallError
@@ -27,14 +27,15 @@ _runs_etcd: dict[str, bool] = {}
 def turn(environment: Environment, node: Node) -> Iterator[None]:
     """Let one control plane of a bootstrapped cluster be changed; a failure stops those after it.
 
-    Before the bootstrap, and for workers, nothing is waited for.
+    Before the bootstrap, and for workers, nothing is waited for. Nor is it for one in maintenance
+    mode, which costs etcd nothing: others may have to wait until it has joined.
 
     :raises NodeError: when one before failed. The failure of this one gets how to go on as a hint.
     """
     if node.role is not Role.CONTROLPLANE or not _is_bootstrapped(environment):
         yield
         return
-    with _turns[environment.name]:
+    with contextlib.nullcontext() if _joins(environment, node) else _turns[environment.name]:
         if environment.name in _stopped:
             raise NodeError(
                 f"{environment.name}/{node.name}: not changed, because the roll-out stopped at "
@@ -47,6 +48,13 @@ def turn(environment: Environment, node: Node) -> Iterator[None]:
             _stopped[environment.name] = node.name
             error.hint = "\n".join(filter(None, (error.hint, _go_on(environment))))
             raise
+
+
+def _joins(environment: Environment, node: Node) -> bool:
+    try:
+        return observe(environment, node).state is State.MAINTENANCE
+    except NodeError:
+        return False  # said when it is applied
 
 
 def _is_bootstrapped(environment: Environment) -> bool:

@@ -235,7 +235,7 @@ def test_machine_with_another_mac_is_refused(metal: Project, network: str) -> No
 def test_node_answers_elsewhere_in_maintenance_mode(metal: Project, network: str) -> None:
     """DHCP gives another address before the config is applied; nobody answers at the final one."""
     metal.node("metal", "control_planes", "cp_1", f"{network}.99")
-    facts = f"NODE_MAINTENANCE_IP={network}.11\nNODE_TIMEOUT=3\n"
+    facts = f"NODE_MAINTENANCE_IP={network}.11\n"
     metal.node("metal", "control_planes", "cp_1", f"{network}.99", facts)
     metal.environment("metal", "NODE_TIMEOUT=3\n")
     error = metal.fails("apply", "--config", "env=metal")

@@ -79,13 +79,12 @@ def test_who_left_etcd_joins_before_another_reboots(lab: Project, network: str) 
     lab.ok("reset", "--config", "env=lab", "node=cp_3", "confirm=cp_3")
     lab.write(_CONTROL_PLANES, _NEEDS_REBOOT.format("one"))
     before = len(_boots(lab))
-    run = lab.ok(*UP)
+    lab.ok(*UP)
     rolled = _boots(lab)[before:]
     assert next(node for node, state in rolled if state == "secure") == "13"
     assert len({node for node, _ in rolled}) == 3
     members = lab.talosctl("lab", f"{network}.11", "etcd", "members").output
     assert len(members.splitlines()) == 4
-    assert "13 is not in etcd" not in run.output
 
 
 def _slow_writing_talosctl(lab: Project) -> Path:
