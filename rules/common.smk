@@ -35,6 +35,7 @@ from scripts import (
     secrets,
     settings,
     simulator,
+    sources,
     streams,
     talosconfig,
     tools,
@@ -190,6 +191,16 @@ def cilium_of(wildcards):
     return environment.paths.cilium if carries else []
 
 
+def sources_of(wildcards):
+    """An artifact says itself what its configs are made of."""
+    environment, node = environment_of(wildcards), node_of(wildcards)
+    return "" if SETTINGS.artifact else sources.of_node(environment, node)
+
+
+def cilium_sources_of(wildcards):
+    return sources.of_files(environment_of(wildcards), cilium_files_of(wildcards))
+
+
 def cilium_files_of(wildcards):
     return jobs.parsed(cilium.files_of, environment_of(wildcards))
 
@@ -239,7 +250,8 @@ def there_first(environment, node, files):
     Behind a job that runs, Snakemake does not look at jobs that only `ancient` files lead to, not
     even where their own inputs are newer. So a node that has to be applied has them as they are.
     """
-    if housekeeping.is_stale(environment, node):
+    applied = environment.paths.applied(node).exists()
+    if not applied or housekeeping.is_stale(environment, node):
         return files
     return [ancient(file) for file in files]
 
@@ -257,10 +269,11 @@ def takes_turns(wildcards):
 
 
 def control_planes_applied(wildcards):
+    """No reason to bootstrap, unless the kubeconfig leads to where the cluster no longer is."""
     environment = environment_of(wildcards)
-    return [
-        ancient(environment.paths.applied(node)) for node in environment.control_planes
-    ]
+    applied = map(environment.paths.applied, environment.control_planes)
+    moved = housekeeping.has_moved(environment)
+    return [file if moved else ancient(file) for file in applied]
 
 
 def each_environment(files):
@@ -414,7 +427,14 @@ def applied(_):
 
 
 def bootstrapped(_):
-    return each_environment(bootstrapped_files)
+    """With what it rests on, which is `ancient` to bootstrap itself; see `there_first`."""
+    return each_environment(
+        lambda environment: [
+            *before_apply(environment),
+            *map(environment.paths.applied, environment.control_planes),
+            *bootstrapped_files(environment),
+        ]
+    )
 
 
 def up(_):

@@ -13,7 +13,7 @@ rule cilium_layer:
     params:
         code=code.digest("cilium"),
         helm=lambda wildcards: cilium.helm_version(environment_of(wildcards)),
-        defaults=SETTINGS.defaults_digest,
+        sources=cilium_sources_of,
     run:
         jobs.run(log, cilium.write_layer, environment_of(wildcards))
 
@@ -56,7 +56,7 @@ else:
         params:
             code=code.digest("render"),
             talosctl=tools.TALOSCTL.pinned,
-            defaults=SETTINGS.defaults_digest,
+            sources=sources_of,
         run:
             jobs.run(
                 log,

@@ -11,6 +11,7 @@ rule validate_config:
     params:
         code=code.digest("validate"),
         talosctl=tools.TALOSCTL.pinned,
+        sources=sources_of,  # lint looks at them, too
     run:
         jobs.run(
             log,

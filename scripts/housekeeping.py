@@ -186,6 +186,13 @@ def step_of(environment: Environment, node: Node) -> str:
     return next((step for path, step in steps if path.exists()), "-")
 
 
+def has_moved(environment: Environment) -> bool:
+    """Whether there is a kubeconfig that leads to another endpoint than Git's."""
+    kubeconfig = environment.paths.kubeconfig
+    endpoint = environment.cluster.endpoint.encode()
+    return kubeconfig.exists() and b"server: " + endpoint not in kubeconfig.read_bytes()
+
+
 def is_changed(environment: Environment, node: Node) -> bool:
     """Whether a node's rendered config is another one than what was last applied to it."""
     said = marker.read(environment.paths.applied(node)).get("sha256")

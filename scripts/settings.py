@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -57,11 +55,6 @@ class Settings:
     live: bool = False
     artifact: str | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def defaults_digest(self) -> str:
-        """Changes when a default does; rendered configs may hold any of them."""
-        return hashlib.sha256(json.dumps(dict(self.defaults)).encode()).hexdigest()
 
 
 def read(overrides: Mapping[str, Any]) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 
@@ -106,6 +107,30 @@ def test_only_the_changed_of_what_was_validated_is_applied(lab: Project) -> None
     lab.ok("validate", *UP)
     run = lab.ok(*UP)
     assert run.jobs == {"apply_controlplane:lab/cp_2", "apply_worker:lab/worker_2"}
+    assert lab.ok(*UP).jobs == set()
+
+
+def test_bootstrap_alone_does_all_that_it_rests_on(lab: Project, network: str) -> None:
+    """What is only validated is no reason for Snakemake to look at it, behind a job that runs."""
+    lab.ok("validate", *UP)
+    lab.node("lab", "control_planes", "cp_4", f"{network}.14")
+    run = lab.ok("bootstrap", *UP)
+    assert {f"apply_controlplane:lab/cp_{n}" for n in (1, 2, 3, 4)} < run.jobs
+    assert _members(lab, f"{network}.11") == {"cp-1", "cp-2", "cp-3", "cp-4"}
+    run = lab.ok("rendered_configs/lab/state/worker-worker_1.applied", *UP)
+    assert "apply_worker:lab/worker_1" in run.jobs
+
+
+def test_kubeconfig_follows_the_endpoint(lab: Project, network: str) -> None:
+    lab.ok(*UP)
+    facts = lab.read("patches/envs/lab/cluster.env")
+    [before] = re.findall(r"CLUSTER_ENDPOINT=(\S+)", facts)
+    endpoint = f"https://{network}.12:6443"
+    assert before != endpoint
+    lab.write("patches/envs/lab/cluster.env", facts.replace(before, endpoint))
+    lab.ok(*UP)
+    assert f"server: {endpoint}" in lab.read("rendered_configs/lab/kubeconfig")
+    assert len(_log(lab, "Bootstrap")) == 1
     assert lab.ok(*UP).jobs == set()
 
 

@@ -31,12 +31,6 @@ def test_values_become_text_as_in_an_env_file(here: Project) -> None:
     assert {"A": "true", "B": "1", "C": "1.5", "D": "x"}.items() <= read.defaults.items()
 
 
-def test_digest_changes_with_a_default(here: Project) -> None:
-    before = settings.read({}).defaults_digest
-    assert settings.read({"env": "dev"}).defaults_digest == before
-    assert settings.read({"defaults": {"A": "1"}}).defaults_digest != before
-
-
 def test_goal_of_the_caller_wins(small: Project) -> None:
     small.environment("dev", "GOAL=applied\n")
     assert settings.environment(settings.read({}), "dev").settings.goal == "applied"

@@ -67,6 +67,30 @@ def test_changed_patch_reaches_its_node_only(built: Project) -> None:
     assert built.ok(*GO).jobs == set()
 
 
+def test_older_file_with_other_content_is_a_change(built: Project) -> None:
+    """As `cp -p` and `mv` leave them, or an edit while a run had read the file already."""
+    patch = built.root / "patches/envs/dev/workers/worker_1/node.yaml"
+    patch.write_text("machine:\n  sysctls:\n    vm.swappiness: '1'\n")
+    built.ok(*GO)
+    patch.write_text("machine:\n  sysctls:\n    vm.swappiness: '2'\n")
+    os.utime(patch, (1_000_000_000, 1_000_000_000))
+    assert built.ok(*GO).jobs == _all_jobs("worker_1")
+    assert 'vm.swappiness: "2"' in built.read("rendered_configs/dev/worker-worker_1.yaml")
+    facts = patch.with_name("node.env")
+    facts.write_text(f"{facts.read_text()}MINE=1\n")
+    os.utime(facts, (1_000_000_000, 1_000_000_000))
+    assert "render_config:dev/worker_1" in built.ok(*GO).jobs
+    assert built.ok(*GO).jobs == set()
+
+
+def test_lint_sees_layers_that_leave_the_config_as_it_is(built: Project) -> None:
+    built.patch("dev", "workers", "worker_1", "machine: {nodeLabels: {zone: rack-1}}\n", "z.yaml")
+    built.ok(*GO)
+    built.patch("dev", "workers", "worker_1", "machine: {nodeLabels: {zone: rack-9}}\n", "a.yaml")
+    built.ok("render", *GO)
+    assert "[silent-override]" in built.ok("lint", *GO).output
+
+
 def test_changed_address_reaches_its_node_and_apply_sh(built: Project) -> None:
     built.node("dev", "workers", "worker_2", "10.9.0.29")
     assert built.ok(*GO).jobs == _all_jobs("worker_2") | {"apply_script:dev"}
