@@ -156,11 +156,23 @@ def _schematic_file(facts: dict[str, Any], directory: Path) -> Path | None:
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts of several layers in one, later ones win."""
+    """Facts, or other keys and values, of several layers in one: mappings merge, later ones win."""
     result: Any = {}
     for layer in layers:
-        result = _merger.merge(result, dict(layer))
+        result = _merger.merge(_giving_way(result, layer), dict(layer))
     return dict(result)
+
+
+def _giving_way(base: Mapping[str, Any], head: Mapping[str, Any]) -> dict[str, Any]:
+    """The base without single values and lists that a mapping replaces, which jsonmerge refuses."""
+    kept = {}
+    for key, value in base.items():
+        new = head.get(key)
+        if not isinstance(new, Mapping):
+            kept[key] = value
+        elif isinstance(value, Mapping):
+            kept[key] = _giving_way(value, new)
+    return kept
 
 
 def _check_name(name: str, path: Path) -> None:

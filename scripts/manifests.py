@@ -125,20 +125,27 @@ def _unwrapped(document: Any) -> Iterator[Any]:
 def _object(manifest: Manifest, number: int, document: Any) -> Object:
     version, kind = lookup(document, "apiVersion"), lookup(document, "kind")
     name = lookup(document, "metadata", "name")
-    missing = [
+    namespace = lookup(document, "metadata", "namespace")
+    named = {"apiVersion": version, "kind": kind, "metadata.name": name}
+    what = "" if manifest.secret or not isinstance(kind, str) else f" ({kind})"
+    where = f"{manifest.source}: document {number} of the manifest {manifest.name!r}{what}"
+    no_text = [
         key
-        for key, value in (("apiVersion", version), ("kind", kind), ("metadata.name", name))
-        if not isinstance(value, str) or not value
+        for key, value in {**named, "metadata.namespace": namespace}.items()
+        if isinstance(value, dict | list)
     ]
-    if missing:
-        what = "" if manifest.secret or not isinstance(kind, str) else f" ({kind})"
+    if no_text:
         raise PatchError(
-            f"{manifest.source}: document {number} of the manifest {manifest.name!r}{what} has no "
-            f"{' and no '.join(missing)}",
+            f"{where}: {' and '.join(no_text)} must be text, not a mapping or a list",
+            hint="Kubernetes takes one text for each; put what starts with { or [ in quotes.",
+        )
+    missing = [key for key, value in named.items() if not value]
+    if missing:
+        raise PatchError(
+            f"{where} has no {' and no '.join(missing)}",
             hint="Each document is a Kubernetes object; a stray '---' cuts one in two.",
         )
-    group = version.rpartition("/")[0]
-    return Object(group, kind, lookup(document, "metadata", "namespace") or "", name, number)
+    return Object(version.rpartition("/")[0], kind, namespace or "", name, number)
 
 
 def _check_names(manifests: Iterable[Manifest]) -> None:

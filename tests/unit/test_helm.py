@@ -83,6 +83,15 @@ def test_values_are_read_as_helm_reads_them(tmp_path: Path) -> None:
     assert taken_by_helm(json.dumps(ours).encode(), tmp_path) == ours
 
 
+@pytest.mark.parametrize("key", ["{{ CLUSTER_NAME }}", "{[a]: b}", "{{a: b}: c}"])
+def test_key_that_is_no_text(key: str) -> None:
+    with pytest.raises(PatchError) as error:
+        helm.parse_values(f"a: 1\nname: {key}\n", Path("cilium.yaml"))
+    assert error.value.message == (
+        "cilium.yaml:2:8: not YAML: a key is no text; a value that starts with { or [ needs quotes"
+    )
+
+
 def test_template_renders_with_hooks_and_without_tests() -> None:
     rendered = helm.template(PLAIN, {"ipam": {"mode": "kubernetes"}, "taken": None}, "1.36.0")
     documents = list(yaml.safe_load_all(rendered))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -101,6 +102,15 @@ def test_merged_facts_are_those_of_the_last_layer_that_has_them(
     one: dict[str, str], two: dict[str, str], three: dict[str, str]
 ) -> None:
     assert inventory.merged(one, two, three) == {**one, **two, **three}
+
+
+@pytest.mark.parametrize("base", [True, None, "text", [1]])
+def test_merged_mapping_replaces_what_is_none_and_the_other_way(base: Any) -> None:
+    mapping = {"b": {"c": 1}}
+    other = {"b": base, "kept": 2}
+    assert inventory.merged({"a": other}, {"a": mapping}) == {"a": {**mapping, "kept": 2}}
+    assert inventory.merged({"a": mapping}, {"a": other}) == {"a": other}
+    assert inventory.merged({"a": base}, {"a": mapping}) == {"a": mapping}
 
 
 def test_patches_are_all_layers_in_order(small: Project) -> None:

@@ -74,6 +74,20 @@ def test_object_without_what_each_has(key: str) -> None:
     assert f"has no {'metadata.name' if key == 'metadata' else key}" in error.message
 
 
+@pytest.mark.parametrize("value", [["b"], {"b": "c"}])
+@pytest.mark.parametrize("key", ["apiVersion", "kind", "metadata.name", "metadata.namespace"])
+def test_object_in_which_no_text_stands_for_what_must_be_one(key: str, value: object) -> None:
+    whole = yaml.safe_load(config_map("a"))
+    first, _, second = key.partition(".")
+    whole[first] = whole[first] | {second: value} if second else value
+    error = refused(yaml.safe_dump(whole))
+    named = "" if key == "kind" else " (ConfigMap)"
+    assert error.message == (
+        f"m0.yaml: document 1 of the manifest 'm0'{named}: {key} must be text, not a mapping or a "
+        "list"
+    )
+
+
 @pytest.mark.parametrize("text", ["just text\n", "[1, 2]\n", "kind: [\n", "a: b\n  c: d\n"])
 def test_what_is_no_object(text: str) -> None:
     assert refused(text).message.startswith("m0.yaml: ")
