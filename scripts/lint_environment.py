@@ -54,6 +54,22 @@ def endpoint(view: EnvironmentView) -> Iterator[Finding]:
         )
 
 
+def vip_address(view: EnvironmentView) -> Iterator[Finding]:
+    """A virtual address is also the address of a node."""
+    for control_plane in view.control_planes:
+        for place in vips(control_plane):
+            this = address_of(place.text)
+            for node in view.environment.nodes:
+                if this is not None and this == address_of(node.address):
+                    yield Finding(
+                        place.where,
+                        f"{place.label}: {place.shown} is the address of {node.name}; the VIP "
+                        "moves between control planes and must be no machine's own",
+                        f"Take an address that nothing else has, or correct {node.env_file}.",
+                        nodes=(control_plane.node.name,),
+                    )
+
+
 def _cert_sans(view: NodeView) -> Iterator[str]:
     for entry in view.machine:
         for keys in (("machine", "certSANs"), ("cluster", "apiServer", "certSANs")):

@@ -291,6 +291,8 @@ def _node_outside(view: NodeView, address: Address, defined: list[_Defined]) -> 
             f"{_listed(near)}",
             "Correct NODE_IP, or write ${NODE_IP} in the patch.",
         )
+    if not defined:
+        return  # it may have more addresses than are known here
     own = [address, *(one for one in given if one is not None)]
     for entry, keys, texts in _subnets_for_node(view):
         allowed = [_network(text) for text in texts if not text.startswith("!")]
@@ -315,20 +317,6 @@ def _subnets_for_node(view: NodeView) -> Iterator[tuple[Entry, Keys, list[str]]]
         last = next((entry for entry, items in reversed(written) if items), None)
         if last is not None:
             yield last, keys, texts
-
-
-def vip_address(view: NodeView) -> Iterator[Finding]:
-    """A virtual address is also the address of a node."""
-    for place in vips(view):
-        this = address_of(place.text)
-        for node in view.environment.nodes:
-            if this is not None and this == address_of(node.address):
-                yield Finding(
-                    place.where,
-                    f"{place.label}: {place.shown} is the address of {node.name}; the VIP moves "
-                    "between control planes and must be no machine's own",
-                    f"Take an address that nothing else has, or correct {node.env_file}.",
-                )
 
 
 def _in_any(address: Address, found: list[_Defined]) -> bool:

@@ -21,7 +21,8 @@ def name_of(rule: Callable[..., Any]) -> str:
     return rule.__name__.replace("_", "-")
 
 
-# Rules that look at one node.
+# Rules that look at one node, and at nothing that its config is not made of: what they find is kept
+# in its marker.
 NODE: dict[str, _NodeRule] = {
     name_of(rule): rule
     for rule in (
@@ -41,7 +42,6 @@ NODE: dict[str, _NodeRule] = {
         lint_network.subnet,
         lint_network.subnet_overlap,
         lint_network.address_outside,
-        lint_network.vip_address,
         lint_network.node_endpoint,
     )
 }
@@ -51,6 +51,7 @@ ENVIRONMENT: dict[str, _EnvironmentRule] = {
     for rule in (
         lint_environment.even_control_planes,
         lint_environment.endpoint,
+        lint_environment.vip_address,
         lint_environment.fact_name,
         lint_environment.shared_bundle,
         lint_environment.recipients,

@@ -131,6 +131,9 @@ def test_what_the_network_rules_assume_is_what_talosctl_does(valid: Project) -> 
         " vip: {ip: 192.0.2.1, hcloud: {apiToken: a}}}]}}\n",
         "{apiVersion: v1alpha1, kind: DHCPv4Config, name: e}\n---\n{apiVersion: v1alpha1,"
         " kind: LinkConfig, name: f, addresses: [{address: 10.7.0.2/24}]}\n",
+        "{apiVersion: v1alpha1, kind: DHCPv4Config, name: e}\n---\n{apiVersion: v1alpha1,"
+        " kind: DHCPv4Config, name: f}\n---\n"
+        "machine: {kubelet: {nodeIP: {validSubnets: [10.50.0.0/24]}}}\n",
         "machine: {kubelet: {nodeIP: {validSubnets: [10.0.0.0/8, '!10.0.1.10/32']}}}\n",
     ],
 )

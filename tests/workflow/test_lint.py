@@ -65,3 +65,21 @@ def test_strict_stops_before_anything_is_applied_and_a_rule_can_be_switched_off(
     project.environment("dev", "LINT_OFF=disc-path\n")
     shown = project.fails(*GO)
     assert "there is no lint rule 'disc-path'; did you mean disk-path?" in shown
+
+
+def test_vip_is_compared_with_addresses_as_they_are_now(project: Project) -> None:
+    vip = "apiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: 10.9.0.9\nlink: eth0\n"
+    project.write("patches/envs/dev/control_planes/common.yaml", vip)
+    project.write("patches/envs/dev/common.yaml", "machine:\n  install:\n    disk: /dev/sda\n")
+    assert "lint finding" not in project.ok(*GO, "strict=true").output
+
+    worker = "patches/envs/dev/workers/worker_1/node.env"
+    before = project.read(worker)
+    project.write(worker, before.replace("10.9.0.21", "10.9.0.9"))
+    shown = project.fails(*GO, "strict=true")
+    assert "common.yaml:3: Layer2VIPConfig: 10.9.0.9 is the address of worker_1" in shown
+
+    project.write(worker, before)
+    again = project.ok(*GO, "strict=true")
+    assert "validate_config:dev/cp_1" not in again.jobs
+    assert "lint finding" not in again.output
