@@ -15,8 +15,10 @@ from typing import Any
 
 import yaml
 
+from scripts import positions
 from scripts.errors import PatchError
 from scripts.model import Role
+from scripts.positions import Keys
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
@@ -161,12 +163,13 @@ def check_documents(layers: Sequence[Patch], contract: tuple[int, int]) -> None:
     """Refuse documents of which talosctl makes a broken config, or a crash.
 
     :param layers: in the order they apply.
-    :raises PatchError: for two documents of one kind and name in one file, and for
-        ``$patch: delete`` of a document that no earlier layer has.
+    :raises PatchError: for two documents of one kind and name in one file, for ``$patch: delete``
+        of a document that no earlier layer has, and for any other ``$patch``.
     """
     # What `talosctl gen config` makes beside machine and cluster.
     there = {("HostnameConfig", "")} if contract >= (1, 12) else set()
     for patch in layers:
+        _check_directives(patch)
         deleted = [_identity(doc) for doc in patch.documents if doc.get("$patch") == "delete"]
         written = [_identity(doc) for doc in patch.documents if "$patch" not in doc]
         absent = next((one for one in deleted if any(one) and one not in there), None)
@@ -184,6 +187,37 @@ def check_documents(layers: Sequence[Patch], contract: tuple[int, int]) -> None:
                 "one file.",
             )
         there = (there - set(deleted)) | set(written)
+
+
+def _check_directives(patch: Patch) -> None:
+    """Refuse a ``$patch`` that talosctl would take for a key of the config like any other.
+
+    It knows ``delete`` alone (machinery v1.13: config/configloader/internal/decoder/delete.go).
+    """
+    for number, document in enumerate(patch.documents):
+        for keys, value in _directives(document):
+            if value == "delete":
+                continue
+            position = None if patch.secret else positions.of(patch.text).get((number, keys))
+            where = f"{patch.path}:{position.line}" if position else str(patch.path)
+            dotted = ".".join(str(key) for key in keys[:-1]) or _called(_identity(document))
+            said = f": {value}" if isinstance(value, str) and not patch.secret else ""
+            raise PatchError(
+                f"{where}: {dotted}: $patch{said}: Talos knows '$patch: delete' alone, and would "
+                "take this for a value of the config",
+                hint="Mappings merge without it. To replace one, write '$patch: delete' into it, "
+                "and what it should have\ninto a later layer.",
+            )
+
+
+def _directives(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Each ``$patch`` in a document, with the way there."""
+    items = value.items() if isinstance(value, dict) else ()
+    for key, item in enumerate(value) if isinstance(value, list) else items:
+        way = (*keys, key)
+        if key == "$patch":
+            yield way, item
+        yield from _directives(item, way)
 
 
 def _identity(document: dict[str, Any]) -> tuple[str, str]:

@@ -221,6 +221,52 @@ def test_documents_that_break_the_config(
         patches.check_documents([patch(text) for text in texts], contract)
 
 
+@pytest.mark.parametrize("value", ["replace", "merge", "Delete", "null", "'hunter2'", ""])
+def test_patch_that_talosctl_takes_for_a_value(value: str) -> None:
+    text = f"# one\n---\nmachine:\n  kubelet:\n    extraArgs: {{v: '2', $patch: {value}}}\n"
+    with pytest.raises(PatchError) as error:
+        patches.check_documents([patch(text)], (1, 13))
+    said = value.strip("'")
+    assert error.value.message == (
+        f"node.yaml:5: machine.kubelet.extraArgs: $patch: {said}: Talos knows '$patch: delete' "
+        "alone, and would take this for a value of the config"
+    )
+    assert error.value.hint.startswith("Mappings merge without it. To replace one, write")
+    with pytest.raises(PatchError) as error:
+        patches.check_documents([parse(text, PATH, secret=True)], (1, 13))
+    assert error.value.message.startswith("node.yaml: machine.kubelet.extraArgs: $patch: Talos")
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (LINK_A + "$patch: replace\n", "node.yaml:3: the document LinkConfig a: $patch: replace"),
+        ("a: [{b: c, $patch: [delete]}]\n", "node.yaml:1: a.0: $patch: Talos"),
+    ],
+)
+def test_patch_of_a_document_or_in_a_list_that_talosctl_does_not_know(
+    text: str, where: str
+) -> None:
+    with pytest.raises(PatchError) as error:
+        patches.check_documents([patch(text)], (1, 13))
+    assert error.value.message.startswith(where)
+
+
+def test_talosctl_takes_no_other_patch_than_delete() -> None:
+    cluster = Cluster("a", "https://10.0.0.1:6443", "v1.13.0", "v1.13", "1.36.0")
+    bundle = talosctl.gen_secrets("v1.13")
+    text = "machine:\n  kubelet:\n    extraArgs: {{$patch: {}, v: '2'}}\n"
+    for value, shown in (("replace", {"$patch": "replace", "v": "2"}), ("delete", None)):
+        config = talosctl.gen_config(
+            cluster,
+            Role.WORKER,
+            bundle,
+            ["machine: {kubelet: {extraArgs: {v: '1'}}}\n", text.format(value)],
+        )
+        document = next(yaml.safe_load_all(config))
+        assert document["machine"]["kubelet"].get("extraArgs") == shown
+
+
 @pytest.mark.parametrize("contract", ["v1.8", "v1.11", "v1.12", "v1.13"])
 @pytest.mark.parametrize("role", list(Role))
 def test_talosctl_generates_the_documents_that_are_taken_for_there(
