@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from scripts.errors import PatchError
 
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 # Only ${UPPER_CASE} is looked at, so that shell, nginx and Helm text is left alone.
 _PLACES = "cluster.env (for the environment) or node.env (for one node)"
 REFERENCE = re.compile(r"(\$?)\$\{([A-Z][A-Z0-9_]*)\}")
+# A ``${NAME}`` between characters of Unicode's private use, which YAML takes anywhere.
+_MARKED = re.compile("\ue000([A-Z0-9_]+)\ue001")
 
 
 def inject(text: str, facts: Mapping[str, str], path: Path, *, where: str = "") -> str:
@@ -22,7 +28,8 @@ def inject(text: str, facts: Mapping[str, str], path: Path, *, where: str = "") 
     :param path: where the text comes from, for messages only.
     :param where: the only file that can set a name; "" for cluster.env and node.env.
     :raises PatchError: for names that no fact has, all of them at once, each with its line and
-        the near misses.
+        the near misses; for values of which YAML would lose something where they stand, as they are
+        empty or have a comment in them.
     """
     unknown: list[str] = []
 
@@ -42,7 +49,50 @@ def inject(text: str, facts: Mapping[str, str], path: Path, *, where: str = "") 
             hint=f"Set the name in {where or _PLACES}, "
             "or write $${NAME} for a literal ${NAME}.",
         )
+    lost = dict.fromkeys(_lost(text, facts))
+    if lost:
+        quoted = " and ".join(dict.fromkeys(f'"${{{name}}}"' for _, name, _ in lost))
+        raise PatchError(
+            "\n".join(f"{path}:{line}: ${{{name}}} {what}" for line, name, what in lost),
+            hint=f"Put it in quotes, {quoted}, or set another value in {where or _PLACES}.",
+        )
     return result
+
+
+def _lost(text: str, facts: Mapping[str, str]) -> Iterator[tuple[int, str, str]]:
+    """Lines and names of the facts of which YAML would lose something, and why it would."""
+    names = {name for escaped, name in REFERENCE.findall(text) if not escaped}
+    unsafe = {name for name in names if not facts[name].strip() or "#" in facts[name]}
+    for token in _tokens(REFERENCE.sub(_marked, text)) if unsafe else ():
+        if not isinstance(token, yaml.ScalarToken) or not token.plain:
+            continue
+        value = _MARKED.sub(lambda match: facts[match[1]], token.value).rstrip()
+        if value and _is_whole(value):
+            continue
+        for name in _MARKED.findall(token.value):
+            if name in unsafe:
+                what = "has a # that starts a comment there" if "#" in facts[name] else "is empty"
+                yield token.start_mark.line + 1, name, what
+
+
+def _marked(match: re.Match[str]) -> str:
+    escaped, name = match.groups()
+    return str(name) if escaped else f"\ue000{name}\ue001"
+
+
+def _is_whole(value: str) -> bool:
+    """Whether no part of a value that stands in no quotes is a comment."""
+    tokens = _tokens(value)
+    ends = [one.end_mark.index for one in tokens if one.end_mark.index > one.start_mark.index]
+    return not tokens or ends[-1:] == [len(value)]
+
+
+def _tokens(text: str) -> list[yaml.Token]:
+    """What YAML makes of a text; nothing where it cannot be read, which others tell of."""
+    try:
+        return list(yaml.scan(text, Loader=_Loader))
+    except yaml.YAMLError:
+        return []
 
 
 def _unknown(text: str, match: re.Match[str], facts: Mapping[str, str], path: Path) -> str:

@@ -66,4 +66,51 @@ def test_escaped_reference_stays_whatever_the_facts(
 @given(NAMES, NAMES, st.text())
 def test_values_are_not_looked_at_again(name: str, other: str, around: str) -> None:
     value = f"{around}${{{other}}}$${{{name}}}\\1"
-    assert inject(f"<${{{name}}}>", {name: value}, PATH) == f"<{value}>"
+    assert inject(f'"${{{name}}}"', {name: value}, PATH) == f'"{value}"'
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "what"),
+    [
+        ("gateway: ${VALUE}", "", "is empty"),
+        ("gateway: ${VALUE} # why", " ", "is empty"),
+        ("- ${VALUE}", "", "is empty"),
+        ("[a, ${VALUE}]", "", "is empty"),
+        ("a: ${VALUE}", "#ab", "has a # that starts a comment there"),
+        ("a: {b: ${VALUE}}", "#ab", "has a # that starts a comment there"),
+        ("a: ${VALUE}", "ab #cd", "has a # that starts a comment there"),
+        ("a: ${VALUE}", "[ab] #cd", "has a # that starts a comment there"),
+        ("a: ab ${VALUE}", "#cd", "has a # that starts a comment there"),
+        ("a: ${OTHER}${VALUE}", " #cd", "has a # that starts a comment there"),
+    ],
+)
+def test_value_of_which_yaml_would_lose_something(text: str, value: str, what: str) -> None:
+    with pytest.raises(PatchError) as error:
+        inject(f"# one\n{text}\n", {"VALUE": value, "OTHER": "x"}, PATH)
+    assert error.value.message == f"common.yaml:2: ${{VALUE}} {what}"
+    assert error.value.hint == (
+        'Put it in quotes, "${VALUE}", or set another value in cluster.env (for the environment) '
+        "or node.env (for one node)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("'${VALUE}'", ""),
+        ('"${VALUE}"', "ab #cd"),
+        ("'a ${VALUE}'", "#ab"),
+        ("|\n  ${VALUE}\n  #b", "#ab"),
+        ("x # ${VALUE}", "#ab"),
+        ("ab${VALUE}", "#cd"),
+        ("ab${VALUE}", ""),
+        ("${VALUE}", "ab#cd"),
+        ("${VALUE}", "{a: 'b #c'}"),
+        ("${VALUE}", "'b #c'"),
+        ("$${VALUE}", ""),
+    ],
+)
+def test_value_that_is_whole_where_it_stands(text: str, value: str) -> None:
+    given = f"a: {text}\n"
+    written = given.replace("$${VALUE}", "\0").replace("${VALUE}", value)
+    assert inject(given, {"VALUE": value}, PATH) == written.replace("\0", "${VALUE}")
