@@ -30,6 +30,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 _HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SCHEMATIC_ID = re.compile(r"[0-9a-f]{64}")
 _REQUIRED = (
     "CLUSTER_NAME",
     "CLUSTER_ENDPOINT",
@@ -234,11 +235,12 @@ def _cluster(facts: Mapping[str, str], path: Path) -> Cluster:
                 f"{path}: {name} is missing" + (f"; is {near[0]} a typo of it?" if near else ""),
                 hint=f"Add a line {name}={_EXAMPLES[name]}",
             )
+    _check_contract(facts, path)
     return Cluster(
         name=_matching(facts, path, "CLUSTER_NAME", r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?"),
         endpoint=_endpoint(facts["CLUSTER_ENDPOINT"], path),
-        talos_version=_matching(facts, path, "TALOS_VERSION", r"v\d+\.\d+\.\d+[-.\w]*"),
-        talos_contract=_matching(facts, path, "TALOS_CONTRACT", r"v\d+\.\d+(\.\d+)?"),
+        talos_version=facts["TALOS_VERSION"],
+        talos_contract=facts["TALOS_CONTRACT"],
         kubernetes_version=_matching(
             facts, path, "KUBERNETES_VERSION", r"v?\d+\.\d+\.\d+[-.\w]*"
         ).removeprefix("v"),
@@ -249,6 +251,22 @@ def _cluster(facts: Mapping[str, str], path: Path) -> Cluster:
     )
 
 
+def _check_contract(facts: Mapping[str, str], path: Path) -> None:
+    """A Talos need not know what configs of a later contract hold."""
+    version = _matching(facts, path, "TALOS_VERSION", r"v\d+\.\d+\.\d+[-.\w]*")
+    contract = _matching(facts, path, "TALOS_CONTRACT", r"v\d+\.\d+(\.\d+)?")
+    if _minor(contract) > _minor(version):
+        raise InventoryError(
+            f"{path}: TALOS_CONTRACT={contract} is later than TALOS_VERSION={version}",
+            hint="It is the version whose defaults configs keep: TALOS_VERSION's at most. Raise "
+            "TALOS_VERSION first.",
+        )
+
+
+def _minor(version: str) -> list[int]:
+    return [int(part) for part in version.removeprefix("v").split(".")[:2]]
+
+
 def _true(facts: Mapping[str, str], path: Path, name: str) -> bool:
     return _one_of(facts, path, name, ("true", "false"), "false") == "true"
 
@@ -256,9 +274,15 @@ def _true(facts: Mapping[str, str], path: Path, name: str) -> bool:
 def _installer(facts: Mapping[str, str], path: Path) -> str:
     """The Image Factory's installer, where the nodes need one of a schematic's."""
     secure_boot = _true(facts, path, "TALOS_SECURE_BOOT")
-    identifier = facts.get("TALOS_SCHEMATIC_ID", schematic.PLAIN if secure_boot else "")
+    identifier = facts.get("TALOS_SCHEMATIC_ID") or (schematic.PLAIN if secure_boot else "")
     if not identifier:
         return ""
+    if not _SCHEMATIC_ID.fullmatch(identifier):
+        raise InventoryError(
+            f"{path}: TALOS_SCHEMATIC_ID={identifier!r} is no schematic's id",
+            hint="Write the 64 hex digits that the Image Factory gave you; the name of a file "
+            "with a schematic goes into TALOS_SCHEMATIC.",
+        )
     return schematic.installer_image(identifier, facts["TALOS_VERSION"], secure_boot=secure_boot)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scripts import inventory
 from scripts.errors import ConfigError, InventoryError
 from scripts.model import Environment, Goal, Role
+from scripts.schematic import PLAIN
 from tests.project import CLUSTER_ENV, Project
 
 NAMES = st.from_regex(r"[A-Z_]{1,5}", fullmatch=True)
@@ -73,6 +74,47 @@ def test_cluster_and_settings_come_from_cluster_env(small: Project) -> None:
 def test_kubernetes_version_with_and_without_v(small: Project, version: str) -> None:
     small.environment("dev", cluster_env=CLUSTER_ENV.replace("1.36.0", version))
     assert dev().cluster.kubernetes_version == "1.36.0"
+
+
+@pytest.mark.parametrize("identifier", ["", "TALOS_SCHEMATIC_ID=\n"])
+def test_secure_boot_without_a_schematic_takes_the_plain_one(
+    small: Project, identifier: str
+) -> None:
+    small.environment("dev", f"TALOS_SECURE_BOOT=true\n{identifier}")
+    image = f"factory.talos.dev/metal-installer-secureboot/{PLAIN}:v1.13.0"
+    assert dev().cluster.installer == image
+
+
+def test_no_schematic_is_talos_s_own_installer(small: Project) -> None:
+    small.environment("dev", "TALOS_SCHEMATIC_ID=\n")
+    assert dev().cluster.installer == ""
+    small.environment("dev", f"TALOS_SCHEMATIC_ID={'0a' * 32}\n")
+    assert dev().cluster.installer == f"factory.talos.dev/metal-installer/{'0a' * 32}:v1.13.0"
+
+
+@pytest.mark.parametrize("identifier", ["abc", "0A" * 32, "0a" * 33, "schematic.yaml"])
+def test_schematic_ids_that_are_refused(small: Project, identifier: str) -> None:
+    small.environment("dev", f"TALOS_SCHEMATIC_ID={identifier}\n")
+    with pytest.raises(InventoryError, match=f"'{identifier}' is no schematic's id") as error:
+        dev()
+    assert error.value.hint.startswith("Write the 64 hex digits")
+
+
+@pytest.mark.parametrize("contract", ["v1.14", "v1.14.0", "v1.100", "v2.0"])
+def test_contract_after_the_version_is_refused(small: Project, contract: str) -> None:
+    small.environment("dev", cluster_env=CLUSTER_ENV.replace("T=v1.13", f"T={contract}"))
+    with pytest.raises(InventoryError) as error:
+        dev()
+    assert error.value.message == (
+        f"patches/envs/dev/cluster.env: TALOS_CONTRACT={contract} is later than "
+        "TALOS_VERSION=v1.13.0"
+    )
+
+
+@pytest.mark.parametrize("contract", ["v1.13", "v1.13.7", "v1.9"])
+def test_contract_up_to_the_version_is_fine(small: Project, contract: str) -> None:
+    small.environment("dev", cluster_env=CLUSTER_ENV.replace("T=v1.13", f"T={contract}"))
+    assert dev().cluster.talos_contract == contract
 
 
 def test_later_layers_of_facts_win(small: Project) -> None:
