@@ -23,7 +23,6 @@ from scripts.patches import parse, static_address
 from scripts.vm_model import Vms
 
 ENVIRONMENTS = Path("patches/envs")
-SHARED_PATCH = "common"
 ALL = "all"
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
@@ -38,6 +37,8 @@ _REQUIRED = (
     "TALOS_CONTRACT",
     "KUBERNETES_VERSION",
 )
+# A layer's patches, in the order they apply.
+_SHARED_FILES = ("common.yaml", "common.sops.yaml")
 # Not `try`: it takes a config back after a minute unless it is sent again in another mode.
 _APPLY_MODES = ("auto", "no-reboot", "reboot", "staged")
 _merger = Merger({"mergeStrategy": "objectMerge"})
@@ -95,6 +96,7 @@ def load(
     _refuse_node_only(facts, env_file)
     schematic_file = _schematic_file(facts, directory)
     cluster = _cluster(facts, env_file)
+    _check_layers_are_read(directory, schematic_file)
     nodes = tuple(_nodes(directory, facts, cluster))
     bundle, shared_with = _bundle(name, cluster)
     environment = Environment(
@@ -401,13 +403,38 @@ def _check_layout(directory: Path) -> None:
             )
 
 
+def _check_layers_are_read(directory: Path, schematic_file: Path | None) -> None:
+    """Find patches that no node would get, as they stand beside the files of a layer."""
+    roles = [directory / role.directory for role in Role]
+    for layer in (ENVIRONMENTS.parent, directory, *filter(Path.is_dir, roles)):
+        names = [*_SHARED_FILES, *(["cilium.yaml"] if layer == directory else [])]
+        schematics = [schematic_file.resolve()] if schematic_file else []
+        for path in sorted(layer.iterdir()):
+            if _is_yaml(path) and path.name not in names and path.resolve() not in schematics:
+                raise InventoryError(f"{path}: is not read", hint=_where_instead(path, names))
+
+
+def _where_instead(path: Path, names: list[str]) -> str:
+    meant = f"{path.stem}.yaml".lower()
+    if meant in names:
+        return f"Rename it to {meant}."
+    layer = path.parent
+    hint = f"What is for all nodes that {layer} is about goes into {layer / _SHARED_FILES[0]}"
+    hint += " (encrypted: common.sops.yaml), and what is for one node into its directory."
+    if "cilium.yaml" in names:
+        hint += "\nA schematic of the Image Factory's is named by TALOS_SCHEMATIC in cluster.env."
+    return hint
+
+
+def _is_yaml(path: Path) -> bool:
+    """Whether it is a file that a person takes for YAML; hidden ones are left alone."""
+    is_named_so = path.suffix.lower() in (".yaml", ".yml") and path.name[0] != "."
+    return is_named_so and not path.is_dir()
+
+
 def _common(directory: Path) -> list[Path]:
     """A layer's shared patches: common.yaml, then common.sops.yaml."""
-    if (directory / f"{SHARED_PATCH}.yml").exists():
-        raise InventoryError(
-            f"{directory / SHARED_PATCH}.yml: is not read", hint="Rename it to common.yaml."
-        )
-    candidates = [directory / f"{SHARED_PATCH}{suffix}" for suffix in (".yaml", ".sops.yaml")]
+    candidates = [directory / name for name in _SHARED_FILES]
     return [path for path in candidates if path.is_file()]
 
 
@@ -446,10 +473,17 @@ def _node(
 
 def _patch_files(directory: Path) -> list[Path]:
     """A node's patches in the order they apply: by file name."""
-    for path in directory.glob("*.yml"):
-        raise InventoryError(
-            f"{path}: is not read", hint=f"Rename it to {path.with_suffix('.yaml').name}."
-        )
+    for path in sorted(filter(_is_yaml, directory.rglob("*"))):
+        way = path.relative_to(directory)
+        if any(part[0] == "." for part in way.parts):
+            continue
+        if len(way.parts) > 1:
+            raise InventoryError(
+                f"{path}: is not read",
+                hint=f"A node's patches stand in its directory itself: move it to {directory}.",
+            )
+        if path.suffix != ".yaml":
+            raise InventoryError(f"{path}: is not read", hint=f"Rename it to {path.stem}.yaml.")
     return sorted(path for path in directory.glob("*.yaml") if path.name[0] != ".")
 
 

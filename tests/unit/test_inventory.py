@@ -178,6 +178,53 @@ def test_patches_are_all_layers_in_order(small: Project) -> None:
     assert nodes["worker_1"] == [*shared, role, *(f"{path}.yaml" for path in own)]
 
 
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("common.yml", "Rename it to common.yaml."),
+        ("network.yaml", "goes into patches/common.yaml (encrypted: common.sops.yaml), and"),
+        ("cilium.yaml", "goes into patches/common.yaml"),
+        ("envs/dev/network.yaml", "goes into patches/envs/dev/common.yaml"),
+        ("envs/dev/common.sops.yml", "Rename it to common.sops.yaml."),
+        ("envs/dev/cilium.YAML", "Rename it to cilium.yaml."),
+        ("envs/dev/schematic.yaml", "is named by TALOS_SCHEMATIC in cluster.env."),
+        ("envs/dev/control_planes/vip.yaml", "goes into patches/envs/dev/control_planes/common.y"),
+        ("envs/dev/control_planes/Common.yaml", "Rename it to common.yaml."),
+        ("envs/dev/workers/cilium.yaml", "goes into patches/envs/dev/workers/common.yaml"),
+        ("envs/dev/control_planes/cp_1/X.YAML", "Rename it to X.yaml."),
+        ("envs/dev/control_planes/cp_1/a.sops.yml", "Rename it to a.sops.yaml."),
+        ("envs/dev/control_planes/cp_1/sub/x.yaml", "move it to patches/envs/dev/control_planes/c"),
+        ("envs/dev/control_planes/cp_1/sub/sub/x.Yml", "A node's patches stand in its directory"),
+    ],
+)
+def test_patches_that_no_node_would_get_are_refused(small: Project, path: str, hint: str) -> None:
+    small.write(f"patches/{path}", "machine: {}\n")
+    with pytest.raises(InventoryError) as error:
+        dev()
+    assert error.value.message == f"patches/{path}: is not read"
+    assert hint in error.value.hint
+
+
+def test_files_beside_the_patches_that_are_left_alone(small: Project) -> None:
+    small.environment("dev", "TALOS_SCHEMATIC=image.yaml\n")
+    small.write("patches/envs/dev/image.yaml", "customization: {}\n")
+    for directory in ("", "envs/dev/", "envs/dev/workers/", "envs/dev/workers/worker_1/"):
+        for name in (".x.yaml", ".cache/x.yaml", "x.yaml~", "#x.yaml#", "x.yaml.bak", "README.md"):
+            small.write(f"patches/{directory}{name}", "")
+    small.write("patches/envs/dev/cilium.yaml", "")
+    small.write("patches/cilium/values.yaml", "")
+    assert [path.name for path in dev().node("worker", "worker_1").patches] == ["common.yaml"]
+
+
+@pytest.mark.parametrize(
+    "schematic", ["../../image.yaml", "../image.yaml", "control_planes/i.yaml"]
+)
+def test_schematic_may_stand_elsewhere(small: Project, schematic: str) -> None:
+    small.environment("dev", f"TALOS_SCHEMATIC={schematic}\n")
+    small.write(f"patches/envs/dev/{schematic}", "customization: {}\n")
+    assert dev().schematic == Path("patches/envs/dev", schematic)
+
+
 def test_address_comes_from_a_patch_where_node_env_has_none(small: Project) -> None:
     small.remove("patches/envs/dev/workers/worker_1/node.env")
     link = "apiVersion: v1alpha1\nkind: LinkConfig\nname: eth0\naddresses:\n  - address: {}\n"
