@@ -15,6 +15,8 @@ from scripts.errors import PatchError
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 # Only ${UPPER_CASE} is looked at, so that shell, nginx and Helm text is left alone.
 _PLACES = "cluster.env (for the environment) or node.env (for one node)"
+# Stands in for a ``${NAME}``: a character of Unicode's private use, which YAML takes anywhere.
+MARK = "\ue000"
 REFERENCE = re.compile(r"(\$?)\$\{([A-Z][A-Z0-9_]*)\}")
 # A ``${NAME}`` between characters of Unicode's private use, which YAML takes anywhere.
 _MARKED = re.compile("\ue000([A-Z0-9_]+)\ue001")
@@ -93,6 +95,16 @@ def _tokens(text: str) -> list[yaml.Token]:
         return list(yaml.scan(text, Loader=_Loader))
     except yaml.YAMLError:
         return []
+
+
+def inject_known(text: str, facts: Mapping[str, str]) -> str:
+    """As :func:`inject`, before all facts are known: other names stand there marked, as text."""
+
+    def replaced(match: re.Match[str]) -> str:
+        escaped, name = match.groups()
+        return match.group()[1:] if escaped else facts.get(name, f"{MARK}{name}")
+
+    return REFERENCE.sub(replaced, text)
 
 
 def _unknown(text: str, match: re.Match[str], facts: Mapping[str, str], path: Path) -> str:

@@ -18,8 +18,9 @@ from jsonmerge import Merger
 
 from scripts import cilium_facts, envfile, known_facts, schematic, secrets, vm_facts
 from scripts.errors import ConfigError, InventoryError
+from scripts.inject import inject_known
 from scripts.model import Cluster, Environment, Goal, Node, Role, Settings, natural
-from scripts.patches import parse, static_address
+from scripts.patches import parse, static_addresses
 from scripts.vm_model import Vms
 
 ENVIRONMENTS = Path("patches/envs")
@@ -37,6 +38,8 @@ _REQUIRED = (
     "TALOS_CONTRACT",
     "KUBERNETES_VERSION",
 )
+# Facts that, empty, are taken from the node's address.
+_FROM_ADDRESS = ("NODE_IP", "NODE_ENDPOINT")
 # A layer's patches, in the order they apply.
 _SHARED_FILES = ("common.yaml", "common.sops.yaml")
 # Not `try`: it takes a config back after a minute unless it is sent again in another mode.
@@ -456,7 +459,10 @@ def _node(
             hint="Use small letters, digits and - in between, 63 characters at most; "
             "NODE_HOSTNAME in node.env sets another one than the directory's name.",
         )
-    address = _address(own, env_file, "NODE_IP") or _static_address(patches, directory)
+    address = _address(own, env_file, "NODE_IP")
+    if not address:
+        known = {**cluster_facts, **own, **built_in, "NODE_HOSTNAME": hostname}
+        address = _static_address(patches, directory, known)
     for optional in ("NODE_MAINTENANCE_IP", "NODE_ENDPOINT"):
         _address(own, env_file, optional)
     endpoint = own.get("NODE_ENDPOINT") or address
@@ -500,17 +506,27 @@ def _address(facts: Mapping[str, str], path: Path, name: str) -> str:
         ) from None
 
 
-def _static_address(patches: Iterable[Path], directory: Path) -> str:
-    """The first static address that the node's own patches give."""
+def _static_address(patches: Iterable[Path], directory: Path, facts: Mapping[str, str]) -> str:
+    """The static address that the node's own patches give.
+
+    :param facts: those that are known without it.
+    """
+    known = {name: value for name, value in facts.items() if name not in _FROM_ADDRESS or value}
     own = [path for path in patches if path.parent == directory and ".sops." not in path.name]
-    address = static_address([parse(_text(path), path) for path in own])
-    if address is None:
+    found = static_addresses([parse(inject_known(_text(path), known), path) for path in own])
+    if not found:
         raise InventoryError(
             f"{directory}: the node has no address",
             hint=f"Write it into {directory / 'node.env'}:  NODE_IP=10.0.1.11\n"
             "(or give the node a static address in one of its patches)",
         )
-    return address
+    if len(found) > 1:
+        raise InventoryError(
+            f"{directory}: its patches give the node several addresses: {', '.join(found)}",
+            hint="Write the one at which its Talos API answers into "
+            f"{directory / 'node.env'}, e.g.  NODE_IP={found[0]}",
+        )
+    return found[0]
 
 
 def _text(path: Path) -> str:

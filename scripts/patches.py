@@ -44,6 +44,16 @@ CONTROL_PLANE_ONLY = (
     "serviceAccount",
 )
 
+# Documents of links, which have addresses (Talos docs: reference/configuration/network).
+_LINKS = (
+    "BondConfig",
+    "BridgeConfig",
+    "DummyLinkConfig",
+    "LinkConfig",
+    "VLANConfig",
+    "VRFConfig",
+    "WireguardConfig",
+)
 
 # Documents that say nothing, as the loader shows them.
 _NOTHING: tuple[object, ...] = ("", "null", "~", {}, [])
@@ -114,27 +124,35 @@ def of_kind(patches: Sequence[Patch], kind: str) -> Iterator[dict[str, Any]]:
         yield from (document for document in patch.documents if document.get("kind") == kind)
 
 
-def static_address(patches: Sequence[Patch]) -> str | None:
-    """The first static address that the patches give the node, without its prefix length.
+def static_addresses(patches: Sequence[Patch]) -> list[str]:
+    """The static addresses that the patches give the node, without prefix lengths.
 
-    Looked for in ``LinkConfig`` documents and in ``machine.network.interfaces``.
+    Of each link the first, in the order of the files; none twice. Links are documents of their own,
+    or stand in ``machine.network.interfaces``.
     """
-    for text in _addresses(patches):
+    first: dict[str, str] = {}
+    for link, text in _addresses(patches):
         try:
-            return str(ipaddress.ip_interface(text).ip)
+            first.setdefault(link, str(ipaddress.ip_interface(text).ip))
         except ValueError:
             continue
-    return None
+    return list(dict.fromkeys(first.values()))
 
 
-def _addresses(patches: Sequence[Patch]) -> Iterator[str]:
+def _addresses(patches: Sequence[Patch]) -> Iterator[tuple[str, str]]:
+    """Each address, with what tells its link from others."""
     for document in (document for patch in patches for document in patch.documents):
-        if document.get("kind") == "LinkConfig":
+        kind, name = _identity(document)
+        if kind in _LINKS:
             for entry in document.get("addresses") or ():
-                yield str(lookup(entry, "address"))
+                yield f"{kind} {name}", str(lookup(entry, "address"))
         for interface in lookup(document, "machine", "network", "interfaces") or ():
+            link = str(lookup(interface, "interface") or lookup(interface, "deviceSelector"))
             for address in lookup(interface, "addresses") or ():
-                yield str(address)
+                yield link, str(address)
+            for vlan in lookup(interface, "vlans") or ():
+                for address in lookup(vlan, "addresses") or ():
+                    yield f"{link}.{lookup(vlan, 'vlanId')}", str(address)
 
 
 def hostname_patch(patches: Sequence[Patch], hostname: str, contract: tuple[int, int]) -> str:

@@ -14,12 +14,10 @@ from typing import Any
 
 import yaml
 
-from scripts.inject import REFERENCE
+from scripts.inject import MARK, REFERENCE
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = "tag:yaml.org,2002:null"
-# Stands in for a ``${NAME}``: a character of Unicode's private use, which YAML takes anywhere.
-_MARK = "\ue000"
 _OVERRIDES = re.compile(r"(^|\s)#.*\boverrid", re.IGNORECASE)
 _COMMENT = re.compile(r"\s*#")
 
@@ -61,7 +59,7 @@ def of(text: str) -> Mapping[tuple[int, Keys], Position]:
         for keys, line, value in _walk(node, ()):
             found[number, keys] = Position(
                 line=line + 1,
-                literal=_MARK not in str(getattr(value, "value", "")),
+                literal=MARK not in str(getattr(value, "value", "")),
                 null=value.tag == _NULL,
                 announced=_announced(lines, line),
             )
@@ -70,7 +68,7 @@ def of(text: str) -> Mapping[tuple[int, Keys], Position]:
 
 def _marked(match: re.Match[str]) -> str:
     escaped, name = match.groups()
-    return str(name) if escaped else f"{_MARK}{name}"
+    return str(name) if escaped else f"{MARK}{name}"
 
 
 def _says_nothing(node: yaml.Node | None) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scripts import inventory
 from scripts.errors import ConfigError, InventoryError
-from scripts.model import Environment, Goal, Role
+from scripts.model import Environment, Goal, Node, Role
 from scripts.schematic import PLAIN
 from tests.project import CLUSTER_ENV, Project
 
@@ -231,6 +231,48 @@ def test_address_comes_from_a_patch_where_node_env_has_none(small: Project) -> N
     small.patch("dev", "workers", "worker_1", link.format("10.9.0.33/24"))
     node = dev().node("worker", "worker_1")
     assert node.address == node.facts["NODE_IP"] == node.maintenance_address == "10.9.0.33"
+
+
+def only_a_patch(small: Project, text: str) -> Node:
+    """worker_1 with no NODE_IP but what the patch says."""
+    small.write("patches/envs/dev/workers/worker_1/node.env", "NODE_IP=\nLAST=31\n")
+    small.patch("dev", "workers", "worker_1", text)
+    return dev().node("worker", "worker_1")
+
+
+def test_several_addresses_in_patches_are_refused(small: Project) -> None:
+    text = (
+        "kind: BondConfig\nname: bond0\naddresses: [{address: 10.9.0.10/24}]\n---\n"
+        "kind: LinkConfig\nname: eth2\naddresses: [{address: 192.168.99.5/24}]\n"
+    )
+    with pytest.raises(InventoryError) as error:
+        only_a_patch(small, text)
+    node = "patches/envs/dev/workers/worker_1"
+    assert error.value.message == (
+        f"{node}: its patches give the node several addresses: 10.9.0.10, 192.168.99.5"
+    )
+    assert f"into {node}/node.env, e.g.  NODE_IP=10.9.0.10" in error.value.hint
+    small.node("dev", "workers", "worker_1", "192.168.99.5")
+    assert dev().node("worker", "worker_1").address == "192.168.99.5"
+
+
+@pytest.mark.parametrize(
+    "sans",
+    ["${CLUSTER_NAME}", "${NODE_IP}", "${NODE_ENDPOINT}", "${NODE_HOSTNAME}", "${ENV}", "${OTHER}"],
+)
+def test_address_in_a_patch_is_found_after_injection(small: Project, sans: str) -> None:
+    small.environment("dev", "NET=10.9.0\n")
+    text = (
+        f"machine:\n  certSANs: [{sans}]\n  network:\n    interfaces:\n"
+        "      - {interface: eth0, addresses: ['${NET}.${LAST}/24']}\n"
+    )
+    assert only_a_patch(small, text).address == "10.9.0.31"
+
+
+def test_the_address_itself_is_no_address_in_a_patch(small: Project) -> None:
+    text = "machine: {network: {interfaces: [{interface: a, addresses: ['${NODE_IP}/24']}]}}\n"
+    with pytest.raises(InventoryError, match="worker_1: the node has no address"):
+        only_a_patch(small, text)
 
 
 def test_maintenance_address_may_differ(small: Project) -> None:
