@@ -160,19 +160,26 @@ def hostname_patch(patches: Sequence[Patch], hostname: str, contract: tuple[int,
 
     From contract 1.12 on, generated configs carry a HostnameConfig document with ``auto: stable``,
     which may stand neither beside a hostname nor beside ``machine.network.hostname`` (Talos docs:
-    reference/configuration/network/hostnameconfig).
+    reference/configuration/network/hostnameconfig). Before that they carry
+    ``machine.features.stableHostname``, which may not stand beside such a document.
     """
     legacy = any(
         lookup(document, "machine", "network", "hostname")
         for patch in patches
         for document in patch.documents
     )
+    documents = list(of_kind(patches, "HostnameConfig"))
+    deletes = [document.get("$patch") == "delete" for document in documents]
     if contract < (1, 12):
-        return "" if legacy else f"machine:\n  network:\n    hostname: {hostname}\n"
+        if legacy:
+            return ""
+        if documents and not deletes[-1]:
+            return "machine:\n  features:\n    stableHostname: false\n"
+        return f"machine:\n  network:\n    hostname: {hostname}\n"
     header = "apiVersion: v1alpha1\nkind: HostnameConfig\n"
     if legacy:
-        return header + "$patch: delete\n"
-    if any(doc.get("auto", "off") != "off" for doc in of_kind(patches, "HostnameConfig")):
+        return "" if any(deletes) else header + "$patch: delete\n"
+    if any(document.get("auto", "off") != "off" for document in documents):
         return ""
     return header + f"hostname: {hostname}\nauto: off\n"
 

@@ -159,6 +159,8 @@ def test_addresses_of_vlans_and_of_several_interfaces() -> None:
 
 HEADER = "apiVersion: v1alpha1\nkind: HostnameConfig\n"
 OLD_WAY = "machine:\n  network:\n    hostname: other\n"
+DELETED = HEADER + "$patch: delete\n"
+NOT_STABLE = "machine:\n  features:\n    stableHostname: false\n"
 
 
 @pytest.mark.parametrize(
@@ -166,10 +168,15 @@ OLD_WAY = "machine:\n  network:\n    hostname: other\n"
     [
         ([], (1, 11), "machine:\n  network:\n    hostname: cp-1\n"),
         ([OLD_WAY], (1, 11), ""),
+        ([HEADER + "hostname: x\nauto: off\n"], (1, 11), NOT_STABLE),
+        ([HEADER + "auto: stable\n"], (1, 11), NOT_STABLE),
+        ([HEADER, DELETED], (1, 11), "machine:\n  network:\n    hostname: cp-1\n"),
         ([], (1, 12), HEADER + "hostname: cp-1\nauto: off\n"),
         ([], (1, 13), HEADER + "hostname: cp-1\nauto: off\n"),
         ([], (2, 0), HEADER + "hostname: cp-1\nauto: off\n"),
-        ([OLD_WAY], (1, 13), HEADER + "$patch: delete\n"),
+        ([OLD_WAY], (1, 13), DELETED),
+        ([OLD_WAY, DELETED], (1, 13), ""),
+        ([DELETED, OLD_WAY], (1, 13), ""),
         ([HEADER + "auto: stable\n"], (1, 13), ""),
         ([HEADER + "hostname: other\n"], (1, 13), HEADER + "hostname: cp-1\nauto: off\n"),
         ([HEADER + "hostname: x\nauto: off\n"], (1, 13), HEADER + "hostname: cp-1\nauto: off\n"),

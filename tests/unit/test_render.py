@@ -145,6 +145,29 @@ def test_hostname_document_in_a_patch_wins(dev: Project) -> None:
     talosctl.validate(rendered())
 
 
+@pytest.mark.parametrize("document", [{"hostname": "mine", "auto": "off"}, {"auto": "stable"}])
+def test_hostname_document_in_a_patch_wins_with_an_old_contract(
+    dev: Project, document: dict[str, str]
+) -> None:
+    dev.environment("dev", cluster_env=CLUSTER_ENV.replace("CONTRACT=v1.13", "CONTRACT=v1.11"))
+    written = {"apiVersion": "v1alpha1", "kind": "HostnameConfig", **document}
+    dev.patch("dev", "workers", "worker_1", yaml.safe_dump(written))
+    assert hostnames("worker_1") == (None, [written])
+    talosctl.validate(rendered())
+
+
+@pytest.mark.parametrize("contract", ["v1.12", "v1.13"])
+def test_hostname_the_old_way_beside_a_deleted_document(dev: Project, contract: str) -> None:
+    dev.environment(
+        "dev", cluster_env=CLUSTER_ENV.replace("CONTRACT=v1.13", f"CONTRACT={contract}")
+    )
+    text = "machine:\n  network:\n    hostname: mine\n---\n"
+    text += "apiVersion: v1alpha1\nkind: HostnameConfig\n$patch: delete\n"
+    dev.patch("dev", "workers", "worker_1", text)
+    assert hostnames("worker_1") == ("mine", [])
+    talosctl.validate(rendered())
+
+
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "null\n", "---\n---\n# x\n"])
 def test_files_that_say_nothing_are_skipped(dev: Project, text: str) -> None:
     before = rendered()
