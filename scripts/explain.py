@@ -136,22 +136,25 @@ def _identity(document: Mapping[str, Any]) -> Document:
 def lines(explanation: Explanation, path: str = "") -> list[str]:
     """Each value on a line, with what set it.
 
-    :param path: only what is below, e.g. ``machine.network`` or ``HostnameConfig``.
+    :param path: only what is below, e.g. ``machine.network`` or ``HostnameConfig``; as it is shown,
+        or with dots alone.
     """
-    wanted = _parts(path)
+    wanted = _dots_alone(path)
     found = []
     for document, tree in explanation.documents.items():
         for keys, leaf in provenance.leaves(tree):
             way = (*_named(document), *keys)
-            if tuple(str(key) for key in way[: len(wanted)]) == wanted:
+            shown = _dotted(way)
+            if not wanted or f"{_dots_alone(shown)}.".startswith(f"{wanted}."):
                 value = explanation.shown(document, keys, leaf.history[-1])
-                found.append(f"{_dotted(way)}: {value}")
+                found.append(f"{shown}: {value}")
                 found.append(f"    {explanation.origin(document, keys, leaf)}")
     return found
 
 
-def _parts(path: str) -> tuple[str, ...]:
-    return tuple(part for part in re.split(r"[.\[\]]", path) if part)
+def _dots_alone(path: str) -> str:
+    """The path without brackets; keys may have dots themselves, so it cannot be taken apart."""
+    return re.sub(r"[.\[\]]+", ".", path).strip(".")
 
 
 def _named(document: Document) -> tuple[str, ...]:

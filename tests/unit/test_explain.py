@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from scripts import provenance
+from scripts.explain import BASE, Explanation, Source, lines
+
+CONFIG = {
+    "machine": {
+        "sysctls": {"vm.nr_hugepages": "1", "vm.swappiness": "2", "vmx": "3"},
+        "network": {"interfaces": [{"mtu": 4}, {"mtu": 5}]},
+        "nodeLabels": {"example.org/zone": "6"},
+    }
+}
+VOLUME = {"maxSize": "7"}
+EXPLANATION = Explanation(
+    [Source(BASE)],
+    {
+        ("", ""): provenance.traced([CONFIG]),
+        ("VolumeConfig", "EPHEMERAL"): provenance.traced([VOLUME]),
+    },
+    frozenset(),
+)
+
+
+def values(path: str) -> str:
+    return "".join(line.rpartition(": ")[2].strip("'") for line in lines(EXPLANATION, path)[::2])
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("", "1234567"),
+        ("machine", "123456"),
+        ("machine.sysctls", "123"),
+        ("machine.sysctls.", "123"),
+        ("machine.sysctls[vm.nr_hugepages]", "1"),
+        ("machine.sysctls.vm.nr_hugepages", "1"),
+        ("machine.sysctls.vm", "12"),
+        ("machine.nodeLabels[example.org/zone]", "6"),
+        ("machine.network.interfaces", "45"),
+        ("machine.network.interfaces[1]", "5"),
+        ("machine.network.interfaces.1.mtu", "5"),
+        ("VolumeConfig.EPHEMERAL.maxSize", "7"),
+        ("machine.sysctls.vm.nr", ""),
+        ("sysctls", ""),
+    ],
+)
+def test_what_a_path_shows(path: str, expected: str) -> None:
+    assert values(path) == expected
+
+
+def test_each_line_shown_can_be_asked_for() -> None:
+    for line in lines(EXPLANATION)[::2]:
+        path = line.rpartition(": ")[0]
+        assert lines(EXPLANATION, path)[0] == line
