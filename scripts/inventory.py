@@ -188,6 +188,20 @@ def _check_name(name: str, path: Path) -> None:
             hint="Use small letters, digits, - and _ in between, 63 characters at most; "
             "the host name is made of it (with - for _).",
         )
+    if _is_number(name):
+        raise InventoryError(
+            f"{path}: {name!r} is no name for an environment or a node: Snakemake reads a number",
+            hint="env= and node= could not name it; put letters before it, e.g. node_1.",
+        )
+
+
+def _is_number(text: str) -> bool:
+    """Whether Snakemake takes a value of --config for a number: 01, 1_0, 1e3, but also nan."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _cluster_facts(path: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from snakemake.cli import parse_config
 
 from scripts import inventory
 from scripts.errors import ConfigError, InventoryError
@@ -52,6 +53,28 @@ def test_nodes_are_directories_sorted_by_role_and_name(small: Project) -> None:
     assert environment.node("worker", "worker_1").role is Role.WORKER
     with pytest.raises(KeyError):
         environment.node("controlplane", "worker_1")
+
+
+@pytest.mark.parametrize("name", ["01", "7", "1_0", "1e3", "nan", "inf"])
+def test_names_that_the_command_line_takes_for_numbers_are_refused(
+    small: Project, name: str
+) -> None:
+    # What Snakemake makes of `--config node=NAME`.
+    assert not isinstance(parse_config([f"node={name}"])["node"], str)
+    small.node("dev", "workers", name, "10.9.0.22")
+    message = f"'{name}' is no name for an environment or a node: Snakemake reads a number"
+    with pytest.raises(InventoryError, match=f"workers/{name}: {message}"):
+        dev()
+    small.environment(name)
+    with pytest.raises(InventoryError, match=f"patches/envs/{name}: {message}"):
+        inventory.load(name)
+
+
+@pytest.mark.parametrize("name", ["n01", "1a", "0x10", "true", "no", "null", "1-2"])
+def test_names_that_the_command_line_takes_for_text_are_fine(small: Project, name: str) -> None:
+    assert parse_config([f"node={name}"]) == {"node": name}
+    small.node("dev", "workers", name, "10.9.0.22")
+    assert dev().node("worker", name).name == name
 
 
 def test_no_workers_is_fine(small: Project) -> None:
