@@ -54,7 +54,7 @@ def apply_config(environment: Environment, node: Node) -> None:
     say(f"{environment.name}/{node.name}: {answer}")
     redacted.write_applied(environment, node, config)
     marker.write(
-        environment.paths.applied(node),
+        environment.paths.machine_of(node),
         step="applied",
         node=node.name,
         address=node.address,
@@ -63,6 +63,12 @@ def apply_config(environment: Environment, node: Node) -> None:
         maintenance_address=node.maintenance_address,
         mac=node.mac if node.mac_check else "",
         uuid=node.uuid,
+    )
+    marker.write(
+        environment.paths.applied(node),
+        step="applied",
+        node=node.name,
+        address=node.address,
         sha256=hashlib.sha256(config).hexdigest(),
         mode=mode,
         answer=answer,

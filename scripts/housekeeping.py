@@ -19,7 +19,7 @@ from scripts.talosctl import CallError
 
 _T = TypeVar("_T")
 _AT_ONCE = 16
-_SUFFIXES = (".yaml", ".vm", ".validated", ".applied")
+_SUFFIXES = (".yaml", ".vm", ".validated", ".applied", ".machine")
 
 
 def leftovers(environment: Environment) -> list[Path]:

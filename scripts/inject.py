@@ -18,8 +18,8 @@ _PLACES = "cluster.env (for the environment) or node.env (for one node)"
 # Stands in for a ``${NAME}``: a character of Unicode's private use, which YAML takes anywhere.
 MARK = "\ue000"
 REFERENCE = re.compile(r"(\$?)\$\{([A-Z][A-Z0-9_]*)\}")
-# A ``${NAME}`` between characters of Unicode's private use, which YAML takes anywhere.
-_MARKED = re.compile("\ue000([A-Z0-9_]+)\ue001")
+_MARK_END = "\ue001"
+_MARKED = re.compile(f"{MARK}([A-Z0-9_]+){_MARK_END}")
 
 
 def inject(text: str, facts: Mapping[str, str], path: Path, *, where: str = "") -> str:
@@ -61,6 +61,16 @@ def inject(text: str, facts: Mapping[str, str], path: Path, *, where: str = "") 
     return result
 
 
+def inject_known(text: str, facts: Mapping[str, str]) -> str:
+    """As :func:`inject`, before all facts are known: other names stand there marked, as text."""
+
+    def replaced(match: re.Match[str]) -> str:
+        escaped, name = match.groups()
+        return match.group()[1:] if escaped else facts.get(name, f"{MARK}{name}")
+
+    return REFERENCE.sub(replaced, text)
+
+
 def _lost(text: str, facts: Mapping[str, str]) -> Iterator[tuple[int, str, str]]:
     """Lines and names of the facts of which YAML would lose something, and why it would."""
     names = {name for escaped, name in REFERENCE.findall(text) if not escaped}
@@ -79,7 +89,7 @@ def _lost(text: str, facts: Mapping[str, str]) -> Iterator[tuple[int, str, str]]
 
 def _marked(match: re.Match[str]) -> str:
     escaped, name = match.groups()
-    return str(name) if escaped else f"\ue000{name}\ue001"
+    return str(name) if escaped else f"{MARK}{name}{_MARK_END}"
 
 
 def _is_whole(value: str) -> bool:
@@ -95,16 +105,6 @@ def _tokens(text: str) -> list[yaml.Token]:
         return list(yaml.scan(text, Loader=_Loader))
     except yaml.YAMLError:
         return []
-
-
-def inject_known(text: str, facts: Mapping[str, str]) -> str:
-    """As :func:`inject`, before all facts are known: other names stand there marked, as text."""
-
-    def replaced(match: re.Match[str]) -> str:
-        escaped, name = match.groups()
-        return match.group()[1:] if escaped else facts.get(name, f"{MARK}{name}")
-
-    return REFERENCE.sub(replaced, text)
 
 
 def _unknown(text: str, match: re.Match[str], facts: Mapping[str, str], path: Path) -> str:

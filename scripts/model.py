@@ -331,3 +331,10 @@ class Paths:
 
     def applied(self, node: Node) -> Path:
         return self.state / f"{node.config_name}.applied"
+
+    def machine_of(self, node: Node) -> Path:
+        """Which machine has a config of a node. Snakemake does not know of it, and so keeps it.
+
+        The marker is gone while a config is applied, and when that fails.
+        """
+        return self.state / f"{node.config_name}.machine"

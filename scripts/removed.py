@@ -7,7 +7,7 @@ from scripts.model import Environment, Node, Role
 
 
 def removed_nodes(environment: Environment) -> list[Node]:
-    """Nodes that have a config by this workflow and are no longer in Git, as their markers say.
+    """Nodes that have a config by this workflow and are no longer in Git.
 
     A machine that a node in Git has now is no removed node: it was renamed, or its address is
     another machine's now, and a reset would wipe a node that is in use.
@@ -15,7 +15,7 @@ def removed_nodes(environment: Environment) -> list[Node]:
     known = {node.config_name for node in environment.nodes}
     nodes = []
     for role in Role:
-        for path in sorted(environment.paths.state.glob(f"{role}-*.applied")):
+        for path in sorted(environment.paths.state.glob(f"{role}-*.machine")):
             if path.stem in known:
                 continue
             said = {key: str(value) for key, value in marker.read(path).items()}

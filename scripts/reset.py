@@ -179,6 +179,7 @@ def _reset_node(environment: Environment, node: Node, *, whole: bool = False) ->
     if node.role is Role.CONTROLPLANE and not whole:
         _forget_member(environment, node)
     environment.paths.applied(node).unlink(missing_ok=True)
+    environment.paths.machine_of(node).unlink(missing_ok=True)
 
 
 def _send(environment: Environment, node: Node, *, whole: bool) -> None:
@@ -188,9 +189,7 @@ def _send(environment: Environment, node: Node, *, whole: bool) -> None:
         graceful = _can_leave(environment, node)
     elif node.role is Role.CONTROLPLANE:
         say(f"{who}: {_may_leave(environment, node)}")
-    if node in environment.nodes:
-        # From now on the marker may not hold. That of a removed node is all that tells of it.
-        environment.paths.applied(node).unlink(missing_ok=True)
+    environment.paths.applied(node).unlink(missing_ok=True)  # from now on it may not hold
     leaving = " leaving etcd and" * (graceful and node.role is Role.CONTROLPLANE)
     say(f"{who}:{leaving} being reset")
     secure_api(environment, node).reset(graceful=graceful)

@@ -248,7 +248,11 @@ def _create_bundle(environment: Environment, bundle: Path) -> Created:
 
 def _refuse_if_deployed(environment: Environment, bundle: Path) -> None:
     paths = environment.paths
-    markers = [paths.bootstrapped, *(paths.applied(node) for node in environment.nodes)]
+    markers = [
+        paths.bootstrapped,
+        *(paths.applied(node) for node in environment.nodes),
+        *(paths.machine_of(node) for node in environment.nodes),
+    ]
     deployed = next((marker for marker in markers if marker.exists()), None)
     if deployed is not None:
         raise SecretsError(

@@ -533,6 +533,7 @@ def _forget(environment: Environment, owners: set[Owner], *, whole: bool, disks:
         paths.vm(node).unlink(missing_ok=True)
         if disks:
             paths.applied(node).unlink(missing_ok=True)
+            paths.machine_of(node).unlink(missing_ok=True)
     if disks and not any(paths.applied(node).exists() for node in environment.control_planes):
         paths.bootstrapped.unlink(missing_ok=True)
         paths.kubeconfig.unlink(missing_ok=True)

@@ -119,6 +119,23 @@ def test_removed_node_is_reset_as_its_marker_says(up: Project, network: str) -> 
     assert "no longer in Git" not in up.ok("validate", *UP).output
 
 
+def test_removed_node_is_known_also_when_its_last_apply_failed(up: Project, network: str) -> None:
+    """Its marker went with that; the machine still has the cluster's secrets."""
+    reject = {f"{network}.21": [{"fault": "reject"}]}
+    up.write(".simulator/lab/faults.tmp", json.dumps(reject)).rename(
+        up.root / ".simulator/lab/faults.json"
+    )
+    up.patch("lab", "workers", "worker_1", "machine: {sysctls: {vm.swappiness: '7'}}\n")
+    assert up.snakemake(*UP).code == 1
+    assert not _marker(up, "worker-worker_1.applied")
+    (up.root / ".simulator/lab/faults.json").unlink()
+    up.remove("patches/envs/lab/workers/worker_1")
+    assert "snakemake reset --config env=lab node=worker_1 confirm=worker_1" in up.ok(*UP).output
+    up.ok(*RESET, "node=worker_1", "confirm=worker_1")
+    assert _in_maintenance(up, f"{network}.21")
+    assert not _marker(up, "worker-worker_1.machine")
+
+
 def test_member_that_was_wiped_without_leaving_is_removed(up: Project, network: str) -> None:
     wiped = up.talosctl("lab", f"{network}.12", "reset", "--graceful=false", "--reboot")
     assert wiped.code == 0, wiped.output

@@ -14,7 +14,7 @@ def test_removed_node_is_what_its_marker_says(small: Project) -> None:
     dev = inventory.load("dev")
     worker = dev.workers[0]
     marker.write(
-        dev.paths.applied(worker), address="10.9.0.21", hostname="one", mac="52:54:00:1:2:3"
+        dev.paths.machine_of(worker), address="10.9.0.21", hostname="one", mac="52:54:00:1:2:3"
     )
     assert removed_nodes(dev) == []
     small.remove("patches/envs/dev/workers/worker_1")
@@ -37,7 +37,7 @@ def test_machine_that_has_another_name_now_is_not_removed(
 ) -> None:
     """A reset of what it was would wipe what it is."""
     dev = inventory.load("dev")
-    marker.write(dev.paths.applied(dev.workers[0]), **said)
+    marker.write(dev.paths.machine_of(dev.workers[0]), **said)
     small.remove("patches/envs/dev/workers/worker_1")
     assert [node.name for node in removed_nodes(inventory.load("dev"))] == ["worker_1"]
     small.node("dev", "workers", "renamed", "10.9.0.21", facts)
@@ -45,6 +45,6 @@ def test_machine_that_has_another_name_now_is_not_removed(
 
 
 def test_marker_that_is_none_is_named(small: Project) -> None:
-    small.write("rendered_configs/dev/state/worker-gone.applied", "[]")
-    with pytest.raises(ConfigError, match=r"worker-gone.applied: is no marker"):
+    small.write("rendered_configs/dev/state/worker-gone.machine", "[]")
+    with pytest.raises(ConfigError, match=r"worker-gone.machine: is no marker"):
         removed_nodes(inventory.load("dev"))

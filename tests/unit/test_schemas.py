@@ -60,8 +60,10 @@ def test_what_an_editor_takes_for_a_patch_is_what_is_read_as_one(small: Project)
         for place in ("patches", dev)
         for file in ("values.yaml", "manifests/pool.yaml", "manifests/common.yaml")
     }
-    for path in (*patches, *others, f"{dev}/cilium.yaml", f"{dev}/schematic.yaml"):
+    for path in (*patches, *others, f"{dev}/cilium.yaml"):
         small.write(path, "")
+    small.write(f"{dev}/schematic.yaml", "customization: {}\n")
+    small.environment("dev", "TALOS_SCHEMATIC=schematic.yaml\n")
     assert {str(path) for node in inventory.load("dev").nodes for path in node.patches} == patches
     taken = {str(path) for pattern in schemas.PATCHES for path in Path().glob(pattern)}
     assert taken == patches

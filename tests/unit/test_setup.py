@@ -359,7 +359,7 @@ def test_programs_are_not_looked_for_in_our_own_environment(
     assert setup.which("tool") is None
 
 
-@pytest.mark.parametrize("name", ["main", "dev", "libvirt", "setup", "go"])
+@pytest.mark.parametrize("name", ["main", "dev", "libvirt", "build", "setup", "go"])
 def test_locks_have_hashes_and_name_no_host(name: str) -> None:
     text = (REPOSITORY / "requirements" / f"{name}.txt").read_text()
     assert "://" not in text

@@ -533,10 +533,16 @@ def missing_vm_packages(there: Callable[[str], bool]) -> list[str]:
 def ensure_test_packages() -> None:
     """What the tests need beside Python packages."""
     # Each is a program and its package.
-    needed = ("shellcheck", "git", "fish", "zsh", "chromium")
+    needed = ("shellcheck", "git", "fish", "zsh")
     missing = [name for name in needed if which(name) is None]
     if missing:
         apt_install(missing, "for the tests")
+    try:
+        if which("chromium") is None:  # Ubuntu has no package of it
+            apt_install(["chromium"], "for tests with a browser")
+    except SetupError as error:
+        say(f"warning: {error}")
+        say("warning: going on without tests with a browser")
     try:
         missing = missing_vm_packages(lambda file: any(Path("/").glob(file.lstrip("/"))))
         if missing:
@@ -702,6 +708,8 @@ def _make_environment(python: str, files: Mapping[str, str], have: Environment) 
         shutil.rmtree(VENV, ignore_errors=True)
         Step("uv venv", log).run([uv, "venv", "--python", python, str(VENV)])
     install = [uv, "pip", "install", "--python", str(BIN / "python"), "--require-hashes"]
+    # What packages without a wheel are built with: by hash, too.
+    install += ["--build-constraints", str(REQUIREMENTS / "build.txt")]
     install.append("--compile-bytecode")  # once, now, instead of at each start where it is off
     done = {**have.files, **files}
     needed = [name for name in files if name != LIBVIRT]
@@ -734,7 +742,7 @@ def lock_requirements(*, upgrade: bool) -> None:
     command = [uv, "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--universal"]
     command += ["--python-version", ".".join(map(str, OLDEST_PYTHON))]
     command += ["--upgrade"] if upgrade else []
-    for name in ("main", "dev", "libvirt", "setup", "go"):
+    for name in ("main", "dev", "libvirt", "build", "setup", "go"):
         target = f"requirements/{name}.txt"
         source = ["pyproject.toml"] if name == "main" else ["--group", f"pyproject.toml:{name}"]
         within = ["-c", "requirements/main.txt"] if name in ("dev", "libvirt") else []
