@@ -265,7 +265,10 @@ def takes_turns(wildcards):
     """One at a time once etcd runs; all at once before, and beside them those that join it."""
     environment = environment_of(wildcards)
     node = environment.node("controlplane", wildcards.node)
-    return environment.paths.bootstrapped.exists() and environment.paths.applied(node).exists()
+    return (
+        environment.paths.bootstrapped.exists()
+        and environment.paths.applied(node).exists()
+    )
 
 
 def control_planes_applied(wildcards):
