@@ -30,7 +30,7 @@ from tests.project import BIN, CLUSTER_ENV, Project
 
 UP = ("-j4", "--config", "env=lab")
 _SEEDS = 100
-_FEWER = 26
+_FEWER = 16
 _WHOLE_RUNS = 6
 _CALL, _NODE, _ETCD, _RETRIES = 2, 5, 5, 2
 # The most one step can take: each try a wait for the node and some calls, then a wait for what came

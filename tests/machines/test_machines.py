@@ -220,6 +220,8 @@ def test_ten_guests_in_parallel(vm_lab: Lab) -> None:
     assert len([job for job in run.jobs if job.startswith("make_vm")]) == 10
     for number in numbers:
         wait_for_address(lab, f"worker_{number}", f"{lab.prefix}.{number}")
+    for node, number in (("cp_1", 11), ("worker_1", 21)):
+        wait_for_address(lab, node, f"{lab.prefix}.{number}")
     assert len(set(lab.libvirtd.leases(lab.network).values())) == 10
 
 
