@@ -250,8 +250,7 @@ def there_first(environment, node, files):
     Behind a job that runs, Snakemake does not look at jobs that only `ancient` files lead to, not
     even where their own inputs are newer. So a node that has to be applied has them as they are.
     """
-    applied = environment.paths.applied(node).exists()
-    if not applied or housekeeping.is_stale(environment, node):
+    if housekeeping.is_stale(environment, node):
         return files
     return [ancient(file) for file in files]
 

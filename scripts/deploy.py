@@ -282,8 +282,7 @@ def _bootstrap(environment: Environment) -> str:
         running = nodes_with_etcd(environment)
         if running:
             return f"etcd already runs on {', '.join(node.name for node in running)}"
-        # Talos itself does not bootstrap a node with data; it looks at no other one.
-        starting = [node.name for node in _with_data(environment) if node != first]
+        starting = [node.name for node in _others_with_data(environment)]
         if starting:
             attempt.because(f"an etcd with data is to start on {', '.join(starting)}")
             continue
@@ -326,16 +325,18 @@ def nodes_with_etcd(environment: Environment) -> list[Node]:
     return running
 
 
-def _with_data(environment: Environment) -> list[Node]:
-    """The control planes on whose disks etcd has been.
+def _others_with_data(environment: Environment) -> list[Node]:
+    """The control planes but the first on whose disks etcd has been.
 
     Where all of them were just powered on, etcd looks as if it had never run; a first node with a
-    new disk would found a second cluster beside it.
+    new disk would found a second cluster beside it. That one Talos itself does not bootstrap when
+    it has data; it looks at no other one.
     """
     return [
         node
         for node in environment.control_planes
-        if _asked(environment, node, lambda api: api.has_etcd_data())
+        if node != environment.first_control_plane
+        and _asked(environment, node, lambda api: api.has_etcd_data())
     ]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from scripts import cilium, marker, settings, vms
+from scripts import cilium, files, marker, settings, vms
 from scripts.deploy import nodes_with_etcd
 from scripts.errors import NodeError
 from scripts.live import Live, State, observe, same_config, secure_api
@@ -199,14 +199,14 @@ def is_changed(environment: Environment, node: Node) -> bool:
     config = environment.paths.config(node)
     if said is None or not config.exists():
         return False
-    return said != hashlib.sha256(config.read_bytes()).hexdigest()
+    return said != files.sha256_of(config)
 
 
 def is_stale(environment: Environment, node: Node) -> bool:
-    """Whether a node's config or machine is newer than what was last applied to it."""
+    """Whether a node has to be applied: nothing was, or its config or machine is newer."""
     paths = environment.paths
     if not paths.applied(node).exists():
-        return False
+        return True
     applied = paths.applied(node).stat().st_mtime
     own = (paths.config(node), paths.validated(node), paths.vm(node))
     return any(path.exists() and path.stat().st_mtime > applied for path in own)
@@ -249,6 +249,10 @@ def _each(nodes: Iterable[Node], ask: Callable[[Node], _T]) -> list[_T]:
 def summary(environment: Environment) -> str:
     """What a run made and how to go on."""
     paths = environment.paths
+    steps = [
+        "changed since applied" if is_changed(environment, node) else step_of(environment, node)
+        for node in environment.nodes
+    ]
     rendered = any(paths.config(node).exists() for node in environment.nodes)
     made = [
         (f"{paths.root}/", "one machine config per node (secret, for you only)", rendered),
@@ -259,7 +263,7 @@ def summary(environment: Environment) -> str:
     control_planes, workers = len(environment.control_planes), len(environment.workers)
     lines = [
         f"{environment.name}: {control_planes} control plane{'s' * (control_planes != 1)} and "
-        f"{workers} worker{'s' * (workers != 1)}{_how_far(environment)}",
+        f"{workers} worker{'s' * (workers != 1)}{_how_far(environment, steps)}",
         *(f"  {path}: {what}" for path, what, there in made if there),
     ]
     findings = marker.read(paths.linted).get("findings")
@@ -267,23 +271,12 @@ def summary(environment: Environment) -> str:
         lines.append(f"  Lint findings: {findings}; snakemake lint --config env={environment.name}")
     if environment.cluster.simulated:
         lines.append("  The nodes are simulated: real talosctl, no Talos and no Kubernetes behind.")
-    if not (paths.bootstrapped.exists() and _all_applied(environment)):
+    if not paths.bootstrapped.exists() or set(steps) != {"applied"}:
         lines.append(f"  Next: snakemake {'up ' * rendered}--config env={environment.name} -j4")
     return "\n".join(lines)
 
 
-def _all_applied(environment: Environment) -> bool:
-    return all(
-        environment.paths.applied(node).exists() and not is_changed(environment, node)
-        for node in environment.nodes
-    )
-
-
-def _how_far(environment: Environment) -> str:
-    steps = [
-        "changed since applied" if is_changed(environment, node) else step_of(environment, node)
-        for node in environment.nodes
-    ]
+def _how_far(environment: Environment, steps: Sequence[str]) -> str:
     done = {
         step: steps.count(step)
         for step in ("applied", "changed since applied", "validated", "rendered")

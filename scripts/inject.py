@@ -61,12 +61,21 @@ def inject(text: str, facts: Mapping[str, str], path: Path, *, where: str = "") 
     return result
 
 
+def marked(text: str) -> str:
+    """The text with each ``${NAME}`` marked, so that YAML takes it for text wherever it stands."""
+    return REFERENCE.sub(lambda found: found[2] if found[1] else _mark(found[2]), text)
+
+
+def _mark(name: str) -> str:
+    return f"{MARK}{name}{_MARK_END}"
+
+
 def inject_known(text: str, facts: Mapping[str, str]) -> str:
     """As :func:`inject`, before all facts are known: other names stand there marked, as text."""
 
     def replaced(match: re.Match[str]) -> str:
         escaped, name = match.groups()
-        return match.group()[1:] if escaped else facts.get(name, f"{MARK}{name}")
+        return match.group()[1:] if escaped else facts.get(name, _mark(name))
 
     return REFERENCE.sub(replaced, text)
 
@@ -75,7 +84,7 @@ def _lost(text: str, facts: Mapping[str, str]) -> Iterator[tuple[int, str, str]]
     """Lines and names of the facts of which YAML would lose something, and why it would."""
     names = {name for escaped, name in REFERENCE.findall(text) if not escaped}
     unsafe = {name for name in names if not facts[name].strip() or "#" in facts[name]}
-    for token in _tokens(REFERENCE.sub(_marked, text)) if unsafe else ():
+    for token in _tokens(marked(text)) if unsafe else ():
         if not isinstance(token, yaml.ScalarToken) or not token.plain:
             continue
         value = _MARKED.sub(lambda match: facts[match[1]], token.value).rstrip()
@@ -85,11 +94,6 @@ def _lost(text: str, facts: Mapping[str, str]) -> Iterator[tuple[int, str, str]]
             if name in unsafe:
                 what = "has a # that starts a comment there" if "#" in facts[name] else "is empty"
                 yield token.start_mark.line + 1, name, what
-
-
-def _marked(match: re.Match[str]) -> str:
-    escaped, name = match.groups()
-    return str(name) if escaped else f"{MARK}{name}{_MARK_END}"
 
 
 def _is_whole(value: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from scripts.inject import MARK, REFERENCE
+from scripts.inject import MARK, marked
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = "tag:yaml.org,2002:null"
@@ -51,7 +51,7 @@ def of(text: str) -> Mapping[tuple[int, Keys], Position]:
     """
     lines = text.splitlines()
     try:
-        nodes = list(yaml.compose_all(REFERENCE.sub(_marked, text), Loader=_Loader))
+        nodes = list(yaml.compose_all(marked(text), Loader=_Loader))
     except yaml.YAMLError:
         return {}
     found = {}
@@ -64,11 +64,6 @@ def of(text: str) -> Mapping[tuple[int, Keys], Position]:
                 announced=_announced(lines, line),
             )
     return found
-
-
-def _marked(match: re.Match[str]) -> str:
-    escaped, name = match.groups()
-    return str(name) if escaped else f"{MARK}{name}"
 
 
 def _says_nothing(node: yaml.Node | None) -> bool:

@@ -333,13 +333,12 @@ def _etcd_of_others(environment: Environment, node: Node) -> etcd.Etcd:
         hint="It is in maintenance mode. When a control plane answers, run the same command again: "
         "a member that is gone is to leave etcd.",
     )
-    seen = etcd.Etcd(silence="not asked yet")
     for attempt in wait:
         seen = etcd.observe(environment)
         if not seen.silence:
-            break
+            return seen
         attempt.because(seen.silence)
-    return seen
+    raise AssertionError("the loop returns or raises")
 
 
 def _say_what_is_left(environment: Environment, node: Node) -> None:

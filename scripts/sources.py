@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
+from scripts import files
 from scripts.model import Environment, Node
 
 
@@ -21,14 +22,14 @@ def of_node(environment: Environment, node: Node) -> str:
     return _digest(node.facts, [*node.patches, *bundle])
 
 
-def of_files(environment: Environment, files: Iterable[Path]) -> str:
+def of_files(environment: Environment, paths: Iterable[Path]) -> str:
     """Of the facts of an environment as they were read, and of files."""
-    return _digest(environment.facts, files)
+    return _digest(environment.facts, paths)
 
 
-def _digest(facts: Mapping[str, object], files: Iterable[Path]) -> str:
+def _digest(facts: Mapping[str, object], paths: Iterable[Path]) -> str:
     hashed = hashlib.sha256(json.dumps(dict(facts), sort_keys=True, default=str).encode())
-    for path in files:
+    for path in paths:
         hashed.update(f"\0{path}\0{_content(path)}".encode())
     return hashed.hexdigest()
 
@@ -37,6 +38,6 @@ def _digest(facts: Mapping[str, object], files: Iterable[Path]) -> str:
 def _content(path: Path) -> str:
     """As it was when it was first asked for; "" for a file that is not there."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return files.sha256_of(path)
     except OSError:
         return ""
