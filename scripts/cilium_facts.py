@@ -15,7 +15,7 @@ _CHART = "oci://quay.io/cilium/charts/cilium"
 _CLI_IMAGE = "quay.io/cilium/cilium-cli:v0.19.7"
 _EXAMPLE = "1.20.2"
 
-_VERSION = re.compile(r"v?\d+\.\d+\.\d+[-+.\w]*")
+_VERSION = re.compile(r"\d+\.\d+\.\d+[-+.\w]*")
 _IMAGE = re.compile(
     r"[\w.-]+(:\d+(?=/))?(/[\w.-]+)*(?P<tag>:[\w][\w.-]*)?(?P<digest>@sha256:[0-9a-f]{64})?"
 )
@@ -65,7 +65,7 @@ def _version(facts: Mapping[str, str], path: Path) -> str:
             f"{path}: CILIUM_VERSION={value!r} is not of the right form",
             hint=f"Write it as in CILIUM_VERSION={_EXAMPLE}",
         )
-    return value.removeprefix("v")
+    return value
 
 
 def _cli_image(facts: Mapping[str, str], path: Path) -> str:
@@ -81,7 +81,7 @@ def _cli_image(facts: Mapping[str, str], path: Path) -> str:
 
 def _chart_sha256(facts: Mapping[str, str], chart: str, path: Path) -> str:
     """The digest that the chart must have; a local chart must be there."""
-    value = facts.get("CILIUM_CHART_SHA256", "").lower()
+    value = facts.get("CILIUM_CHART_SHA256", "")
     local = not chart.startswith(REMOTE)
     if local and "://" in chart:
         raise InventoryError(
@@ -115,7 +115,7 @@ def _chart_sha256(facts: Mapping[str, str], chart: str, path: Path) -> str:
 def _how_to_digest(facts: Mapping[str, str], chart: str) -> str:
     if not chart.startswith(REMOTE):
         return f"sha256sum {chart}"
-    version = facts["CILIUM_VERSION"].removeprefix("v")
+    version = facts["CILIUM_VERSION"]
     where = chart if is_chart(chart) else f"cilium --repo {chart}"
     return f"helm pull {where} --version {version} && sha256sum *-{version}.tgz"
 

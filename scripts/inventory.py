@@ -16,7 +16,16 @@ from urllib.parse import urlsplit
 
 from jsonmerge import Merger
 
-from scripts import cilium_facts, envfile, known_facts, schematic, secrets, vm_facts
+from scripts import (
+    canonical,
+    cilium_facts,
+    endpoints,
+    envfile,
+    known_facts,
+    schematic,
+    secrets,
+    vm_facts,
+)
 from scripts.errors import ConfigError, InventoryError
 from scripts.inject import inject_known
 from scripts.model import Cluster, Environment, Goal, Node, Role, Settings, natural
@@ -27,7 +36,6 @@ ENVIRONMENTS = Path("patches/envs")
 ALL = "all"
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
-_HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SCHEMATIC_ID = re.compile(r"[0-9a-f]{64}")
@@ -39,7 +47,7 @@ _REQUIRED = (
     "KUBERNETES_VERSION",
 )
 # Facts that, empty, are taken from the node's address.
-_FROM_ADDRESS = ("NODE_IP", "NODE_ENDPOINT")
+_FROM_ADDRESS = ("NODE_IP", "NODE_ENDPOINT", "NODE_ENDPOINT_HOST")
 # A layer's patches, in the order they apply.
 _SHARED_FILES = ("common.yaml", "common.sops.yaml")
 # Not `try`: it takes a config back after a minute unless it is sent again in another mode.
@@ -94,7 +102,7 @@ def load(
     if name == ALL:
         raise InventoryError(f"{directory}: 'all' means every environment; give it another name")
     own = _cluster_facts(directory / "cluster.env")
-    facts = merged(defaults or {}, own, {"ENV": name})
+    facts = canonical.facts(merged(defaults or {}, own, {"ENV": name}))
     env_file = directory / "cluster.env"
     _refuse_node_only(facts, env_file)
     schematic_file = _schematic_file(facts, directory)
@@ -221,7 +229,9 @@ def _refuse_built_in(facts: Mapping[str, str], path: Path) -> None:
         if name in facts:
             raise InventoryError(
                 f"{path}: {name} is set by the workflow and cannot be given",
-                hint="It comes from the directory's name; remove the line.",
+                hint="It comes from NODE_ENDPOINT, else NODE_IP; remove the line."
+                if name == "NODE_ENDPOINT_HOST"
+                else "It comes from the directory's name; remove the line.",
             )
 
 
@@ -260,9 +270,7 @@ def _cluster(facts: Mapping[str, str], path: Path) -> Cluster:
         endpoint=_endpoint(facts["CLUSTER_ENDPOINT"], path),
         talos_version=facts["TALOS_VERSION"],
         talos_contract=facts["TALOS_CONTRACT"],
-        kubernetes_version=_matching(
-            facts, path, "KUBERNETES_VERSION", r"v?\d+\.\d+\.\d+[-.\w]*"
-        ).removeprefix("v"),
+        kubernetes_version=_matching(facts, path, "KUBERNETES_VERSION", r"\d+\.\d+\.\d+[-.\w]*"),
         simulated=_true(facts, path, "SIMULATED"),
         lab=_true(facts, path, "LAB"),
         installer=_installer(facts, path),
@@ -273,7 +281,7 @@ def _cluster(facts: Mapping[str, str], path: Path) -> Cluster:
 def _check_contract(facts: Mapping[str, str], path: Path) -> None:
     """A Talos need not know what configs of a later contract hold."""
     version = _matching(facts, path, "TALOS_VERSION", r"v\d+\.\d+\.\d+[-.\w]*")
-    contract = _matching(facts, path, "TALOS_CONTRACT", r"v\d+\.\d+(\.\d+)?")
+    contract = _matching(facts, path, "TALOS_CONTRACT", r"v\d+\.\d+")
     if _minor(contract) > _minor(version):
         raise InventoryError(
             f"{path}: TALOS_CONTRACT={contract} is later than TALOS_VERSION={version}",
@@ -337,7 +345,8 @@ def _endpoint(url: str, path: Path) -> str:
     try:
         parts = urlsplit(url)
         valid = parts.scheme == "https" and bool(parts.hostname) and bool(parts.port)
-        valid = valid and parts.path in ("", "/") and not parts.query and parts.username is None
+        valid = valid and parts.username is None
+        valid = valid and not (parts.path or parts.query or parts.fragment)
     except ValueError:
         valid = False
     if not valid:
@@ -461,32 +470,37 @@ def _node(
     name = directory.name
     _check_name(name, directory)
     env_file = directory / "node.env"
-    own = envfile.read(env_file)
+    own = canonical.facts(envfile.read(env_file))
     _refuse_built_in(own, env_file)
     _refuse_environment_only(own, env_file)
     patches = (*layers, *_patch_files(directory))
     built_in = {"NODE_NAME": name, "NODE_ROLE": str(role)}
     hostname = own.get("NODE_HOSTNAME", name.replace("_", "-"))
-    if not _HOSTNAME.fullmatch(hostname):
+    if not endpoints.is_host_name(hostname):
         raise InventoryError(
             f"{env_file if 'NODE_HOSTNAME' in own else directory}: {hostname!r} is no host name",
-            hint="Use small letters, digits and - in between, 63 characters at most; "
-            "NODE_HOSTNAME in node.env sets another one than the directory's name.",
+            hint="Use small letters, digits and - in between, 63 characters at most, and with a "
+            "domain 63 between dots and 253 in all; NODE_HOSTNAME in node.env sets another one "
+            "than the directory's name.",
         )
-    address = _address(own, env_file, "NODE_IP")
+    address = _address(own, env_file)
     if not address:
         known = {**cluster_facts, **own, **built_in, "NODE_HOSTNAME": hostname}
         address = _static_address(patches, directory, known)
     for optional in ("NODE_MAINTENANCE_IP", "NODE_ENDPOINT"):
-        _address(own, env_file, optional)
+        _check_node_endpoint(own, env_file, optional)
     endpoint = own.get("NODE_ENDPOINT") or address
-    derived = {"NODE_HOSTNAME": hostname, "NODE_IP": address, "NODE_ENDPOINT": endpoint}
+    derived = {
+        "NODE_HOSTNAME": hostname,
+        "NODE_IP": address,
+        "NODE_ENDPOINT": endpoint,
+        "NODE_ENDPOINT_HOST": endpoints.host_of(endpoint),
+    }
     if cluster_facts.get(vm_facts.URI) and not own.get("NODE_MAC"):
         mac = vm_facts.derived_mac(cluster_facts["ENV"], f"{role}-{name}")
         derived["NODE_MAC"] = mac
     facts = {**cluster_facts, **own, **built_in, **derived}
-    _check_mac(own, env_file)
-    _check_uuid(own, env_file)
+    _check_identity(own, env_file)
     _one_of(own, env_file, "MAC_CHECK", ("on", "off"), "on")
     return Node(name, role, hostname, address, directory, patches, facts)
 
@@ -507,17 +521,34 @@ def _patch_files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob("*.yaml") if path.name[0] != ".")
 
 
-def _address(facts: Mapping[str, str], path: Path, name: str) -> str:
-    text = facts.get(name, "")
+def _address(facts: Mapping[str, str], path: Path) -> str:
+    text = facts.get("NODE_IP", "")
     if not text:
         return ""
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         raise InventoryError(
-            f"{path}: {name}={text!r} is no IP address",
-            hint="Give the address alone, without a prefix length, e.g. 10.0.1.11",
+            f"{path}: NODE_IP={text!r} is no IP address",
+            hint="Give the address alone, without a prefix length, e.g. 10.0.1.11"
+            "\nA name, or a port, goes into NODE_ENDPOINT.",
         ) from None
+    if address.is_unspecified or address.is_multicast:
+        raise InventoryError(
+            f"{path}: NODE_IP={text} is no address of a machine",
+            hint="Give the address at which the node's Talos API answers, e.g. 10.0.1.11",
+        )
+    return text
+
+
+def _check_node_endpoint(facts: Mapping[str, str], path: Path, name: str) -> None:
+    text = facts.get(name, "")
+    if text and endpoints.parsed(text) is None:
+        raise InventoryError(
+            f"{path}: {name}={text!r} is no address or name, with or without a port",
+            hint="Write it as in 10.0.1.11, node.example.com, node.example.com:50001 or "
+            "[fd00::11]:50001; without a port it is Talos's own, 50000.",
+        )
 
 
 def _static_address(patches: Iterable[Path], directory: Path, facts: Mapping[str, str]) -> str:
@@ -550,29 +581,32 @@ def _text(path: Path) -> str:
         raise InventoryError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _check_mac(facts: Mapping[str, str], path: Path) -> None:
-    mac = facts.get("NODE_MAC", "").lower()
-    if not mac:
-        return
-    if not _MAC.fullmatch(mac):
+def _check_identity(facts: Mapping[str, str], path: Path) -> None:
+    """What tells the machine apart: ``NODE_MAC``, ``NODE_UUID``, ``NODE_CERT_FINGERPRINT``."""
+    mac = facts.get("NODE_MAC", "")
+    if mac and not _MAC.fullmatch(mac):
         raise InventoryError(
-            f"{path}: NODE_MAC={facts['NODE_MAC']!r} is no MAC address",
+            f"{path}: NODE_MAC={mac!r} is no MAC address",
             hint="Write six pairs with colons, e.g. 52:54:00:12:34:56",
         )
-    if int(mac[:2], 16) & 1:
+    if mac and int(mac[:2], 16) & 1:
         raise InventoryError(
             f"{path}: NODE_MAC={mac} is a multicast address, which no machine has",
             hint="The second digit must be even, e.g. 52:54:00:12:34:56",
         )
-
-
-def _check_uuid(facts: Mapping[str, str], path: Path) -> None:
-    uuid = facts.get("NODE_UUID", "").lower()
+    uuid = facts.get("NODE_UUID", "")
     if uuid and not _UUID.fullmatch(uuid):
         raise InventoryError(
-            f"{path}: NODE_UUID={facts['NODE_UUID']!r} is no UUID",
+            f"{path}: NODE_UUID={uuid!r} is no UUID",
             hint="Write it as 'talosctl get systeminformation --insecure' shows it, e.g. "
             "4c4c4544-0042-3510-8052-b4c04f4d3332",
+        )
+    fingerprint = facts.get("NODE_CERT_FINGERPRINT", "")
+    if fingerprint and not canonical.is_fingerprint(fingerprint):
+        raise InventoryError(
+            f"{path}: NODE_CERT_FINGERPRINT={fingerprint!r} is no fingerprint",
+            hint="Write it as the console of the node in maintenance mode shows it: 44 characters "
+            "that end in =.",
         )
 
 
@@ -584,6 +618,7 @@ def _check(environment: Environment) -> None:
             hint=f"Make a directory for one: "
             f"{environment.directory / Role.CONTROLPLANE.directory / 'cp_1'}, with a node.env.",
         )
+    _check_names(environment)
     _check_unique(environment, "address", lambda node: node.address)
     _check_unique(environment, "NODE_MAC", lambda node: node.mac)
     _check_unique(environment, "NODE_UUID", lambda node: node.uuid)
@@ -592,6 +627,29 @@ def _check(environment: Environment) -> None:
         _check_loopback(environment)
     if environment.cluster.lab:
         _check_lab(environment)
+
+
+def _check_names(environment: Environment) -> None:
+    """A name means one machine, or all of one environment, where it is to be wiped."""
+    whole = {*environment_names(), environment.name, ALL}
+    called: dict[str, Node] = {}
+    for node in environment.nodes:
+        for name in (node.name, node.config_name):
+            if name in called:
+                raise InventoryError(
+                    f"{called[name].directory} and {node.directory} have the same name: node= and "
+                    "confirm= could not tell which machine is meant",
+                    hint="Rename one of the two directories; NODE_HOSTNAME in its node.env keeps "
+                    f"its host name: NODE_HOSTNAME={node.hostname}",
+                )
+            called[name] = node
+        if node.name in whole:
+            meant = "all" if node.name == ALL else f"all of the environment {node.name}"
+            raise InventoryError(
+                f"{node.directory}: confirm={node.name} could mean this node, and {meant}",
+                hint="Rename the node's directory; NODE_HOSTNAME in its node.env keeps its host "
+                f"name: NODE_HOSTNAME={node.hostname}",
+            )
 
 
 def _check_unique(environment: Environment, what: str, value: Callable[[Node], str]) -> None:
@@ -610,13 +668,22 @@ def _check_loopback(environment: Environment) -> None:
     """Secrets that are made on the fly must not get to machines other than this one."""
     kind = "LAB" if environment.cluster.lab else "SIMULATED"
     for node in environment.nodes:
-        for address in (node.endpoint, node.maintenance_address):
-            if not ipaddress.ip_address(address).is_loopback:
+        for endpoint in (node.endpoint, node.maintenance_address):
+            if not _is_loopback(endpoint):
                 raise InventoryError(
-                    f"{node.env_file}: {address} is no loopback address, but "
+                    f"{node.env_file}: {endpoint} is no loopback address, but "
                     f"{environment.env_file} says {kind}=true",
-                    hint=f"Such nodes are reached at 127.x.y.z; for other machines remove {kind}.",
+                    hint="Such nodes are reached at 127.x.y.z, and at no other port than Talos's "
+                    f"own; for other machines remove {kind}.",
                 )
+
+
+def _is_loopback(endpoint: str) -> bool:
+    """Whether it is a loopback address alone, without a port."""
+    try:
+        return ipaddress.ip_address(endpoint).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_lab(environment: Environment) -> None:

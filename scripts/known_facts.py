@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-# These come from the names of directories and cannot be given.
-BUILT_IN = ("ENV", "NODE_NAME", "NODE_ROLE")
+# These come from the names of directories and from other facts, and cannot be given.
+BUILT_IN = ("ENV", "NODE_NAME", "NODE_ROLE", "NODE_ENDPOINT_HOST")
 _SCHEMA = Path(__file__).resolve().parent.parent / "config/schemas/facts.schema.yaml"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -13,7 +13,7 @@ import yaml
 
 from scripts import encrypted, known_facts
 from scripts.lint import EnvironmentView, Finding, NodeView
-from scripts.lint_network import address_of, static_addresses, vips
+from scripts.lint_network import address_of, serves, static_addresses, vips
 from scripts.patches import lookup
 
 _RULES = ".sops.yaml"
@@ -39,11 +39,12 @@ def endpoint(view: EnvironmentView) -> Iterator[Finding]:
     host = urlsplit(environment.cluster.endpoint).hostname or ""
     served = {node.address for node in environment.control_planes}
     served |= {node.hostname for node in environment.control_planes}
+    served |= {node.short_hostname for node in environment.control_planes}
     for node in view.control_planes:
         served |= {place.text for place in (*vips(node), *static_addresses(node))}
         served |= set(_cert_sans(node))
-    same = {str(address_of(text) or text.lower()) for text in served}
-    if not {str(address_of(host) or host), host.partition(".")[0]} & same:
+    names = (host,) if address_of(host) else (host, host.partition(".")[0])
+    if not any(serves(text, name) for text in served for name in names):
         shared = environment.directory / "control_planes/common.yaml"
         yield Finding(
             str(environment.env_file),

@@ -15,6 +15,7 @@ from ipaddress import (
 )
 from typing import Any
 
+from scripts import canonical
 from scripts.lint import Entry, Finding, NodeView
 from scripts.model import Role
 from scripts.patches import lookup
@@ -330,14 +331,32 @@ def _listed(found: list[_Defined]) -> str:
 def node_endpoint(view: NodeView) -> Iterator[Finding]:
     """The address where talosctl connects to the node is not in the node's own certificate."""
     node = view.node
-    named = {
+    named = [
         str(name) for entry in view.machine for name in _list(entry.content, "machine", "certSANs")
-    }
-    if node.endpoint != node.address and node.endpoint not in named:
+    ]
+    host = node.endpoint_host
+    if host != node.address and not any(serves(name, host) for name in named):
         yield Finding(
             str(node.env_file),
-            f"NODE_ENDPOINT={node.endpoint} is not in the node's machine.certSANs, so talosctl "
-            "would refuse its certificate",
-            "Write ${NODE_ENDPOINT} into machine.certSANs of a patch that the node has, unless the "
-            "address is one of its own.",
+            f"NODE_ENDPOINT={node.endpoint}: {host} is not in the node's machine.certSANs, so "
+            "talosctl would refuse its certificate",
+            "Write ${NODE_ENDPOINT_HOST} into machine.certSANs of a patch that the node has, "
+            "unless the address is one of its own.",
         )
+
+
+def serves(name: str, host: str) -> bool:
+    """Whether a certificate with a subject alternative name is one for a host.
+
+    A wildcard stands for one label (RFC 6125, 6.4.3; Go's crypto/x509: matchHostnames).
+
+    :param name: an address or a DNS name, which may be ``*.DOMAIN``.
+    :param host: an address or a DNS name.
+    """
+    if (address := address_of(host)) is not None:
+        return address == address_of(name)
+    pattern, wanted = canonical.name(name), canonical.name(host)
+    if pattern.startswith("*."):
+        first, dot, domain = wanted.partition(".")
+        return bool(first and dot) and domain == pattern[2:]
+    return pattern == wanted

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import yaml
 
-from scripts import redacted, talosctl
+from scripts import endpoints, redacted, talosctl
 from scripts.errors import NodeError, TalosmakeError
 from scripts.model import Environment, Node
 from scripts.redact import redact
@@ -77,12 +77,17 @@ def observe(environment: Environment, node: Node) -> Live:
     )
 
 
-def connection_error(address: str) -> str:
-    """Why no TCP connection to the Talos API at ``address`` comes about, or ""."""
+def connection_error(endpoint: str) -> str:
+    """Why no TCP connection to the Talos API at ``endpoint`` comes about, or "".
+
+    :param endpoint: an address or a name, with or without a port.
+    """
+    where = endpoints.parsed(endpoint) or endpoints.Endpoint(endpoint)
     try:
-        socket.create_connection((address, talosctl.PORT), timeout=_CONNECT_TIMEOUT).close()
-    except OSError as error:
-        return f"{address}:{talosctl.PORT}: {error.strerror or error}".lower()
+        socket.create_connection((where.host, where.port), timeout=_CONNECT_TIMEOUT).close()
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        return f"{where.with_port}: {why}".lower()
     return ""
 
 
@@ -159,8 +164,9 @@ def judged(environment: Environment, node: Node, error: CallError, sent: bytes =
         "and run the same command again to have a new one made.",
         Failure.CERTIFICATE_NAME: f"talosctl connects to it at {node.endpoint} (NODE_ENDPOINT, "
         f"else NODE_IP, in {node.env_file}), which the node does not know as its own address. "
-        "Write it into machine.certSANs of the node's patches. A node that runs already has to get "
-        "that config by an address that its certificate names; or it is another cluster's.",
+        f"Write {node.endpoint_host} into machine.certSANs of the node's patches. A node that runs "
+        "already has to get that config by an address that its certificate names; or it is "
+        "another cluster's.",
         Failure.FINGERPRINT: f"NODE_CERT_FINGERPRINT in {node.env_file} must be what the node's "
         "console shows; if it is, another machine answers at this address.",
         Failure.NOT_AUTHORIZED: f"The client certificate in {environment.paths.client_certificate} "

@@ -9,6 +9,7 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+from scripts import endpoints
 from scripts.artifact_model import Artifact
 from scripts.vm_model import Vms
 
@@ -158,7 +159,7 @@ class Node:
 
     @property
     def mac(self) -> str:
-        return self.facts.get("NODE_MAC", "").lower()
+        return self.facts.get("NODE_MAC", "")
 
     @property
     def mac_check(self) -> bool:
@@ -168,17 +169,33 @@ class Node:
     @property
     def uuid(self) -> str:
         """The machine's UUID in lower case (``NODE_UUID``); "" where node.env gives none."""
-        return self.facts.get("NODE_UUID", "").lower()
+        return self.facts.get("NODE_UUID", "")
 
     @property
     def maintenance_address(self) -> str:
-        """Where it answers in maintenance mode: ``NODE_MAINTENANCE_IP``, else its endpoint."""
+        """Where it answers in maintenance mode: ``NODE_MAINTENANCE_IP``, else its endpoint.
+
+        An address or a name, with a port where it is not Talos's own.
+        """
         return self.facts.get("NODE_MAINTENANCE_IP") or self.endpoint
 
     @property
     def endpoint(self) -> str:
-        """Where talosctl connects to reach it: ``NODE_ENDPOINT``, else its address."""
+        """Where talosctl connects to reach it: ``NODE_ENDPOINT``, else its address.
+
+        An address or a name, with a port where it is not Talos's own.
+        """
         return self.facts.get("NODE_ENDPOINT") or self.address
+
+    @property
+    def endpoint_host(self) -> str:
+        """The address or name in :attr:`endpoint`, without a port: what its certificate names."""
+        return endpoints.host_of(self.endpoint)
+
+    @property
+    def short_hostname(self) -> str:
+        """Its host name without a domain: its name to etcd and, as a rule, to Kubernetes."""
+        return endpoints.short_name(self.hostname)
 
     @property
     def target(self) -> str:

@@ -70,7 +70,7 @@ def read(overrides: Mapping[str, Any]) -> Settings:
     for layer in (*layers, dict(overrides)):
         values = inventory.merged(values, layer)
     _check(values)
-    defaults = {name: _text(value) for name, value in values.get("defaults", {}).items()}
+    defaults = {name: _text(name, value) for name, value in values.get("defaults", {}).items()}
     return Settings(
         env=values.get("env"),
         goal=values.get("goal"),
@@ -104,8 +104,16 @@ def _file(path: Path) -> dict[str, Any]:
     return content or {}
 
 
-def _text(value: str | float | bool) -> str:
-    """A default as it would stand in an env file."""
+def _text(name: str, value: str | float | bool) -> str:
+    """A default as it would stand in an env file.
+
+    :raises ConfigError: for a version that YAML took for a number, and 1.10 for 1.1.
+    """
+    if isinstance(value, float) and name.endswith(("_VERSION", "_CONTRACT")):
+        raise ConfigError(
+            f"defaults.{name}: {value} is a number to YAML, which has 1.10 and 1.1 for the same",
+            hint=f'Write it in quotes: {name}: "{value}"',
+        )
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -19,7 +19,6 @@ from scripts.process import Result, piped, run
 from scripts.redact import without_unknown_values
 from scripts.tools import TALOSCTL, require
 
-PORT = 50000
 # How a crash of talosctl itself starts what it prints.
 CRASHED = "panic: "
 _LOCAL_TIMEOUT = 60.0

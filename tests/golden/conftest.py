@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,9 @@ AWKWARD = """\
 NODE_MAC=52:54:00:AB:CD:EF
 NODE_MAINTENANCE_IP=fd00::99
 NODE_HOSTNAME=other-name
-NODE_CERT_FINGERPRINT='a\\'b "c" $(touch made) `touch made` ${HOME} \\\\ ; # *'
 """
+# No such fingerprint is read; whatever gets into apply.sh is data nevertheless.
+FINGERPRINT = 'a\'b "c" $(touch made) `touch made` ${HOME} \\ ; # *'
 
 
 @pytest.fixture
@@ -50,13 +52,17 @@ def awkward(project: Project, monkeypatch: pytest.MonkeyPatch) -> Environment:
     project.node("lab-1_a", "control_planes", "cp_1", "10.9.0.11")
     project.node("lab-1_a", "control_planes", "cp-2", "fd00:0:0::12", AWKWARD)
     project.node(
-        "lab-1_a", "workers", "cp-2", "10.9.0.21", "NODE_HOSTNAME=w\nNODE_ENDPOINT=192.0.2.21\n"
+        "lab-1_a", "workers", "w-2", "10.9.0.21", "NODE_HOSTNAME=w\nNODE_ENDPOINT=192.0.2.21\n"
     )
     project.write("patches/common.yaml", SHARED)
     project.write("patches/envs/lab-1_a/control_planes/common.yaml", CONTROL_PLANES)
-    project.patch("lab-1_a", "workers", "cp-2", NODE)
+    project.patch("lab-1_a", "workers", "w-2", NODE)
     monkeypatch.chdir(project.root)
-    return inventory.load("lab-1_a")
+    environment = inventory.load("lab-1_a")
+    awkward_facts = dict(environment.first_control_plane.facts)
+    awkward_facts["NODE_CERT_FINGERPRINT"] = FINGERPRINT
+    first = replace(environment.first_control_plane, facts=awkward_facts)
+    return replace(environment, nodes=(first, *environment.nodes[1:]))
 
 
 SHARED = """\

@@ -32,7 +32,7 @@ def without_secrets(config: bytes, bundle: bytes) -> str:
     return text
 
 
-@pytest.mark.parametrize(("role", "name"), [("controlplane", "cp-2"), ("worker", "cp-2")])
+@pytest.mark.parametrize(("role", "name"), [("controlplane", "cp-2"), ("worker", "w-2")])
 def test_machine_config(
     awkward: Environment, golden: Golden, monkeypatch: pytest.MonkeyPatch, role: str, name: str
 ) -> None:

@@ -11,7 +11,7 @@ from tests.golden.conftest import Golden
 
 def seen(_: Environment, node: Node) -> Live:
     if node.hostname == "w":
-        raise NodeError("lab-1_a/cp-2 (10.9.0.21): certificate has expired\nmore")
+        raise NodeError("lab-1_a/w-2 (10.9.0.21): certificate has expired\nmore")
     return Live(State.MAINTENANCE if node.name == "cp_1" else State.FOREIGN)
 
 

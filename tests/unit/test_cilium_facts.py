@@ -9,9 +9,9 @@ from scripts.errors import InventoryError
 from scripts.model import CniInstall
 
 FILE = Path("cluster.env")
-JOB = {"CILIUM_VERSION": "v1.20.2"}
+JOB = {"CILIUM_VERSION": "1.20.2"}
 DIGEST = "0123456789abcdef" * 4
-HELM = {**JOB, "CNI_INSTALL": "helm", "CILIUM_CHART_SHA256": DIGEST.upper()}
+HELM = {**JOB, "CNI_INSTALL": "helm", "CILIUM_CHART_SHA256": DIGEST}
 
 
 def test_job_is_the_default() -> None:

@@ -93,7 +93,7 @@ OF_A_NODE = {
     "MAC_CHECK": "off",
     "NODE_ENDPOINT": "203.0.113.7",
     "NODE_MAINTENANCE_IP": "10.9.0.99",
-    "NODE_CERT_FINGERPRINT": "ab12",
+    "NODE_CERT_FINGERPRINT": "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=",
     "NODE_HOSTNAME": "other",
     "VM_CPUS": "3",
     "VM_MEMORY_MIB": "4096",

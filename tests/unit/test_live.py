@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -280,8 +281,22 @@ def test_foreign_machine_is_named_with_what_to_do(dev: Environment) -> None:
     assert "reset --reboot" in error.hint
 
 
-def test_connection_error_is_in_plain_words(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_error_is_in_plain_words(network: str) -> None:
     with socket.create_server((f"{network}.9", 0)) as server:
-        monkeypatch.setattr(talosctl, "PORT", server.getsockname()[1])
-        assert live.connection_error(f"{network}.9") == ""
-    assert live.connection_error(f"{network}.9").endswith(": connection refused")
+        port = server.getsockname()[1]
+        assert live.connection_error(f"{network}.9:{port}") == ""
+    refused = f"{network}.9:{port}: connection refused"
+    assert live.connection_error(f"{network}.9:{port}") == refused
+    assert live.connection_error(f"{network}.9") == f"{network}.9:50000: connection refused"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert live.connection_error(f"localhost:{server.getsockname()[1]}") == ""
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        port = server.getsockname()[1]
+        assert live.connection_error(f"[::1]:{port}") == ""
+    assert live.connection_error(f"[::1]:{port}") == f"[::1]:{port}: connection refused"
+
+
+def test_connection_error_of_a_name_that_leads_nowhere() -> None:
+    assert re.match(
+        r"no\.such\.invalid:50001: .*name", live.connection_error("no.such.invalid:50001")
+    )

@@ -342,7 +342,7 @@ command -v talosctl >/dev/null || fail "talosctl is not on PATH; 'make setup' bu
 readonly first=fd00::12
 control_planes=(fd00::12 10.9.0.11)
 
-say "Without NODE_MAC, so any machine in maintenance mode at their address gets their config: cp_1, cp-2"
+say "Without NODE_MAC, so any machine in maintenance mode at their address gets their config: cp_1, w-2"
 apply cp-2 controlplane fd00::12 fd00::99 52:54:00:ab:cd:ef '' 'a'"'"'b "c" $(touch made) `touch made` ${HOME} \ ; # *'
 apply cp_1 controlplane 10.9.0.11 10.9.0.11 '' '' ''
 
@@ -354,7 +354,7 @@ if $bootstrap && ! $dry_run; then
   say "kubeconfig: $here/kubeconfig"
 fi
 
-apply cp-2 worker 10.9.0.21 192.0.2.21 '' '' ''
+apply w-2 worker 10.9.0.21 192.0.2.21 '' '' ''
 
 if ! $bootstrap || $dry_run; then
   say "To bootstrap (once, on the first control plane; apply.sh --bootstrap does it and waits for etcd):"
