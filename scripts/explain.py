@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import yaml
 
-from scripts import files, positions, provenance, render
+from scripts import files, named, positions, provenance, render
 from scripts.errors import ConfigError, ValidationError
 from scripts.model import Environment, Node
 from scripts.patches import Patch
@@ -240,12 +239,6 @@ def chosen(environment: Environment, name: str | None) -> list[Node]:
 
     :raises ConfigError: where there is none.
     """
-    found = [node for node in environment.nodes if name in (None, node.name)]
-    if found:
-        return found
-    names = [node.name for node in environment.nodes]
-    near = get_close_matches(str(name), names, n=1)
-    raise ConfigError(
-        f"{environment.name} has no node {name!r}" + (f"; did you mean {near[0]}?" if near else ""),
-        hint=f"There are: {', '.join(names)}",
-    )
+    if name is None:
+        return list(environment.nodes)
+    return [named.one(environment, environment.nodes, name)]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from scripts import cilium, files, marker, settings, vms
+from scripts import cilium, files, marker, named, settings, vms
 from scripts.deploy import nodes_with_etcd
 from scripts.errors import NodeError
 from scripts.live import Live, State, observe, same_config, secure_api
@@ -44,7 +44,8 @@ def warn_of_leftovers(environment: Environment) -> None:
     if not left:
         return
     names = ", ".join(sorted({path.stem for path in left}))
-    runs = [node.name for node in removed_nodes(environment)]
+    removed = removed_nodes(environment)
+    runs = [named.short(node, [*environment.nodes, *removed]) for node in removed]
     warn(
         f"{environment.name}: no longer in Git, but still here: {names}. They are not touched.\n"
         + "".join(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from difflib import get_close_matches
 from functools import partial
 
 import yaml
 
-from scripts import envfile, etcd, git, guard, secrets
+from scripts import envfile, etcd, git, guard, named, secrets
 from scripts.deploy import NO_ANSWER, wait_until_reachable
 from scripts.errors import ConfigError, NodeError, TalosmakeError
 from scripts.live import Live, State, foreign, judged, maintenance_api, observe, secure_api
@@ -55,16 +54,7 @@ def reset(environments: Sequence[Environment], settings: Settings) -> None:
 def _targets(environment: Environment, name: str | None) -> list[Node]:
     if name is None:
         return [*environment.workers, *reversed(environment.control_planes)]
-    removed = removed_nodes(environment)
-    found = [node for node in (*environment.nodes, *removed) if node.name == name]
-    if found:
-        return found[:1]
-    names = [node.name for node in (*environment.nodes, *removed)]
-    near = get_close_matches(name, names, n=1)
-    raise ConfigError(
-        f"{environment.name} has no node {name!r}" + (f"; did you mean {near[0]}?" if near else ""),
-        hint=f"There are: {', '.join(names)}",
-    )
+    return [named.one(environment, [*environment.nodes, *removed_nodes(environment)], name)]
 
 
 def _check_confirmed(environment: Environment, name: str | None, confirm: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,6 +13,7 @@ from scripts import hypervisor, images, marker
 from scripts.errors import MachineError
 from scripts.hypervisor import Hypervisor
 from scripts.model import Environment, Node
+from scripts.named import ambiguous
 from scripts.progress import say, warn
 from scripts.vm_model import GIB, Accelerator, Owner, Pool, Vm, Vms, complete_mark, placed
 from scripts.vm_plan import (
@@ -112,7 +113,7 @@ def _warn(session: _Session) -> None:
         owner = session.current.domains[domain].domain.owner
         warn(
             f"{name}: the node of the domain {domain} is no longer in Git; it is not touched\n"
-            f"  -> snakemake vms_destroy --config env={name} confirm={owner.node if owner else ''}"
+            f"  -> snakemake vms_destroy --config env={name} confirm={_short(owner, session)}"
         )
     starting = {c.name for c in session.plan.changes if c.step is Step.START_DOMAIN}
     slow = [
@@ -401,7 +402,7 @@ def stop(environment: Environment, node: str | None) -> None:
     current = libvirt.current(vms, environment.name)
     chosen = _own(environment, current)
     if node is not None:
-        chosen = {name: owner for name, owner in chosen.items() if owner.node == node}
+        chosen = _of_node(chosen, node, f"node={node}")
         if not chosen:
             raise MachineError(
                 f"{environment.name}: there is no machine of a node {node!r}",
@@ -435,6 +436,37 @@ def _names(owners: dict[str, Owner]) -> str:
     return ", ".join(sorted({owner.node for owner in owners.values()})) or "none"
 
 
+def _of_node(owners: Mapping[str, Owner], name: str, given: str) -> dict[str, Owner]:
+    """The domain of the node that a name means; none where no node has it.
+
+    :param given: what was given, for the error.
+    :raises ConfigError: when more than one node, in Git or removed from it, has that name.
+    """
+    found = {domain: owner for domain, owner in owners.items() if name in _names_of(owner)}
+    if len(found) > 1:
+        raise ambiguous(given, _called(found))
+    return found
+
+
+def _names_of(owner: Owner) -> tuple[str, str]:
+    """The name of a node, and the one with its role."""
+    return owner.node, f"{owner.role}-{owner.node}"
+
+
+def _called(owners: Mapping[str, Owner]) -> list[str]:
+    return [_names_of(owner)[1] for owner in owners.values()]
+
+
+def _short(owner: Owner | None, session: _Session) -> str:
+    """The shortest name that means a node's machine, among those in Git and those that are left."""
+    if owner is None:
+        return ""
+    others = [*_own(session.environment, session.current).values()]
+    others += [vm.owner for vm in session.vms.machines]
+    same = {_names_of(other) for other in others if other.node == owner.node}
+    return _names_of(owner)[len(same) > 1 or owner.node == owner.environment]
+
+
 def destroy(environment: Environment, confirm: str, *, disks: bool) -> None:
     """The target ``vms_destroy``: remove the machines of an environment, or of one node.
 
@@ -449,7 +481,11 @@ def destroy(environment: Environment, confirm: str, *, disks: bool) -> None:
     current = libvirt.current(vms, environment.name)
     owners = _own(environment, current)
     whole = confirm == environment.name
-    chosen = {name: o for name, o in owners.items() if whole or o.node == confirm}
+    chosen = _of_node(owners, confirm, f"confirm={confirm}")
+    if whole and chosen:
+        # Left over from when a node could have the environment's name.
+        raise ambiguous(f"confirm={confirm} (all of {confirm}, or a node)", _called(chosen))
+    chosen = owners if whole else chosen
     _check_destroy(environment, confirm, owners, allowed=whole or bool(chosen))
     pool = _pool_with_disks(environment, libvirt, current) if disks else None
     for name in chosen:

@@ -5,13 +5,14 @@ there, but no guest and no file.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts import hypervisor, inventory, marker, vms
-from scripts.errors import MachineError
+from scripts.errors import ConfigError, MachineError
 from scripts.hypervisor import Hypervisor
 from scripts.model import Environment
 from scripts.vm_model import complete_mark
@@ -57,6 +58,9 @@ class Host:
 
     def pool(self, name: str = POOL) -> Any:
         return self.libvirt.storagePoolLookupByName(name)
+
+    def domains(self) -> set[str]:
+        return {domain.name() for domain in self.libvirt.listAllDomains()} - {"test"}
 
     def volumes(self, name: str = POOL) -> set[str]:
         return {volume.name() for volume in self.pool(name).listAllVolumes()}
@@ -228,3 +232,43 @@ def test_a_machine_that_does_not_shut_down_in_time_is_cut_off(
     vms.stop(environment, "cp_1")
     assert f"{CP_1}: cut off after 1 s" in said.text
     assert not host.libvirt.lookupByName(CP_1).isActive()
+
+
+# --- names that could mean more than one ----------------------------------------------------------
+
+
+def test_a_machine_left_over_from_another_role_is_named_with_its_role(
+    host: Host, said: pytest.LogCaptureFixture
+) -> None:
+    host.project.node("dev", "workers", "box", "10.9.0.31")
+    host.made()
+    host.project.remove("patches/envs/dev/workers/box")
+    host.project.node("dev", "control_planes", "box", "10.9.0.32")
+    environment = host.environment()
+    make(environment)
+    assert "vms_destroy --config env=dev confirm=worker-box" in said.text
+    ambiguous = "may mean more than one: controlplane-box, worker-box"
+    with pytest.raises(ConfigError, match=f"confirm=box {ambiguous}"):
+        vms.destroy(environment, "box", disks=True)
+    with pytest.raises(ConfigError, match=f"node=box {ambiguous}"):
+        vms.stop(environment, "box")
+    vms.destroy(environment, "worker-box", disks=False)
+    assert {"dev-controlplane-box"} == host.domains() - {CP_1, WORKER_1}
+
+
+def test_a_leftover_with_the_environment_s_name_is_not_taken_for_all(host: Host) -> None:
+    host.project.node("dev", "workers", "box", "10.9.0.31")
+    environment = host.made()
+    host.project.remove("patches/envs/dev/workers/box")
+    old = host.libvirt.lookupByName("dev-worker-box")
+    xml = re.sub(r"(?<=worker-)box|(?<=node=.)box", "dev", old.XMLDesc(0))
+    old.destroy()
+    old.undefine()
+    host.libvirt.defineXML(xml)
+    environment = host.environment()
+    with pytest.raises(ConfigError, match=r"confirm=dev \(all of dev, or a node\) may mean more"):
+        vms.destroy(environment, "dev", disks=True)
+    assert {CP_1, WORKER_1, "dev-worker-dev"} == host.domains()
+    vms.destroy(environment, "worker-dev", disks=False)
+    vms.destroy(environment, "dev", disks=True)
+    assert host.domains() == set()
