@@ -22,6 +22,7 @@ from scripts import (
     endpoints,
     envfile,
     known_facts,
+    node_address,
     schematic,
     secrets,
     vm_facts,
@@ -29,7 +30,7 @@ from scripts import (
 from scripts.errors import ConfigError, InventoryError
 from scripts.inject import inject_known
 from scripts.model import Cluster, Environment, Goal, Node, Role, Settings, natural
-from scripts.patches import parse, static_addresses
+from scripts.patches import Patch, parse
 from scripts.vm_model import Vms
 
 ENVIRONMENTS = Path("patches/envs")
@@ -557,21 +558,30 @@ def _static_address(patches: Iterable[Path], directory: Path, facts: Mapping[str
     :param facts: those that are known without it.
     """
     known = {name: value for name, value in facts.items() if name not in _FROM_ADDRESS or value}
-    own = [path for path in patches if path.parent == directory and ".sops." not in path.name]
-    found = static_addresses([parse(inject_known(_text(path), known), path) for path in own])
-    if not found:
+    readable = [path for path in patches if ".sops." not in path.name]
+    own = [_known(path, _text(path), known) for path in readable if path.parent == directory]
+    texts = ((path, _text(path)) for path in readable if path.parent != directory)
+    shared = [_known(path, text, known) for path, text in texts if node_address.tells(text)]
+    found = node_address.found(own, shared)
+    addresses, file = found.addresses, directory / "node.env"
+    if not addresses:
+        hint = f"Write it into {file}:  NODE_IP=10.0.1.11\n"
+        if found.others:
+            hint += f"These in its patches do not count: {', '.join(found.others)}."
+        else:
+            hint += "(or give the node a static address in one of its patches)"
+        raise InventoryError(f"{directory}: the node has no address", hint=hint)
+    if len(addresses) > 1:
         raise InventoryError(
-            f"{directory}: the node has no address",
-            hint=f"Write it into {directory / 'node.env'}:  NODE_IP=10.0.1.11\n"
-            "(or give the node a static address in one of its patches)",
-        )
-    if len(found) > 1:
-        raise InventoryError(
-            f"{directory}: its patches give the node several addresses: {', '.join(found)}",
+            f"{directory}: its patches give the node several addresses: {', '.join(addresses)}",
             hint="Write the one at which its Talos API answers into "
-            f"{directory / 'node.env'}, e.g.  NODE_IP={found[0]}",
+            f"{file}, e.g.  NODE_IP={addresses[0]}",
         )
-    return found[0]
+    return addresses[0]
+
+
+def _known(path: Path, text: str, facts: Mapping[str, str]) -> Patch:
+    return parse(inject_known(text, facts), path)
 
 
 def _text(path: Path) -> str:

@@ -6,7 +6,6 @@ as the string it was written as.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -42,17 +41,6 @@ CONTROL_PLANE_ONLY = (
     "scheduler",
     "secretboxEncryptionSecret",
     "serviceAccount",
-)
-
-# Documents of links, which have addresses (Talos docs: reference/configuration/network).
-_LINKS = (
-    "BondConfig",
-    "BridgeConfig",
-    "DummyLinkConfig",
-    "LinkConfig",
-    "VLANConfig",
-    "VRFConfig",
-    "WireguardConfig",
 )
 
 # Documents that say nothing, as the loader shows them.
@@ -122,37 +110,6 @@ def of_kind(patches: Sequence[Patch], kind: str) -> Iterator[dict[str, Any]]:
     """All documents of a kind, over all patches."""
     for patch in patches:
         yield from (document for document in patch.documents if document.get("kind") == kind)
-
-
-def static_addresses(patches: Sequence[Patch]) -> list[str]:
-    """The static addresses that the patches give the node, without prefix lengths.
-
-    Of each link the first, in the order of the files; none twice. Links are documents of their own,
-    or stand in ``machine.network.interfaces``.
-    """
-    first: dict[str, str] = {}
-    for link, text in _addresses(patches):
-        try:
-            first.setdefault(link, str(ipaddress.ip_interface(text).ip))
-        except ValueError:
-            continue
-    return list(dict.fromkeys(first.values()))
-
-
-def _addresses(patches: Sequence[Patch]) -> Iterator[tuple[str, str]]:
-    """Each address, with what tells its link from others."""
-    for document in (document for patch in patches for document in patch.documents):
-        kind, name = _identity(document)
-        if kind in _LINKS:
-            for entry in document.get("addresses") or ():
-                yield f"{kind} {name}", str(lookup(entry, "address"))
-        for interface in lookup(document, "machine", "network", "interfaces") or ():
-            link = str(lookup(interface, "interface") or lookup(interface, "deviceSelector"))
-            for address in lookup(interface, "addresses") or ():
-                yield link, str(address)
-            for vlan in lookup(interface, "vlans") or ():
-                for address in lookup(vlan, "addresses") or ():
-                    yield f"{link}.{lookup(vlan, 'vlanId')}", str(address)
 
 
 def hostname_patch(patches: Sequence[Patch], hostname: str, contract: tuple[int, int]) -> str:

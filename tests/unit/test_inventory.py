@@ -301,6 +301,19 @@ def test_the_address_itself_is_no_address_in_a_patch(small: Project) -> None:
         only_a_patch(small, text)
 
 
+def test_an_address_that_does_not_count_is_named_with_the_reason(small: Project) -> None:
+    small.write("patches/common.yaml", "kind: DHCPv4Config\nname: eno1\n")
+    text = "kind: DummyLinkConfig\nname: dummy0\naddresses: [{address: 192.168.66.1/32}]\n"
+    with pytest.raises(InventoryError, match="worker_1: the node has no address") as error:
+        only_a_patch(small, text)
+    assert "worker_1/node.env:  NODE_IP=" in error.value.hint
+    assert "do not count: 192.168.66.1 (dummy0: a dummy link)." in error.value.hint
+    link = "kind: LinkConfig\nname: eno2\naddresses: [{address: 10.9.0.31/24}]\n"
+    with pytest.raises(InventoryError) as error:
+        only_a_patch(small, link)
+    assert "10.9.0.31 (eno2: beside eno1, which has DHCP)" in error.value.hint
+
+
 def test_maintenance_address_may_differ(small: Project) -> None:
     small.node("dev", "workers", "worker_1", "10.9.0.21", "NODE_MAINTENANCE_IP=10.9.0.99\n")
     assert dev().node("worker", "worker_1").maintenance_address == "10.9.0.99"

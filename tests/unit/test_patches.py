@@ -96,67 +96,6 @@ def test_lookup_of_what_is_not_there(document: object) -> None:
     assert patches.lookup(document, "a", "b") is None
 
 
-LINK = "apiVersion: v1alpha1\nkind: LinkConfig\nname: net0\naddresses:\n  - address: {}\n"
-INTERFACE = (
-    "machine:\n  network:\n    interfaces:\n      - interface: eth0\n        addresses: [{}]\n"
-)
-
-
-@pytest.mark.parametrize("form", [LINK, INTERFACE])
-@pytest.mark.parametrize(
-    ("written", "address"),
-    [("10.0.1.11/24", "10.0.1.11"), ("10.0.1.11", "10.0.1.11"), ("'fd00::1/64'", "fd00::1")],
-)
-def test_static_address(form: str, written: str, address: str) -> None:
-    assert patches.static_addresses([patch(form.format(written))]) == [address]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "machine:\n  network: {}\n",
-        "machine:\n  network:\n    interfaces: ''\n",
-        "machine:\n  network:\n    interfaces: [x]\n",
-        "kind: LinkConfig\naddresses: [x]\n",
-        "kind: LinkConfig\naddresses: x\n",
-        "kind: LinkConfig\naddresses:\n",
-        "kind: DHCPv4Config\naddresses:\n  - address: 10.0.1.11\n",
-        LINK.format("${NODE_IP}/24"),
-    ],
-)
-def test_no_static_address(text: str) -> None:
-    assert patches.static_addresses([patch(text)]) == []
-
-
-def test_first_static_address_of_a_link_counts() -> None:
-    several = [patch("machine: {}\n"), patch(LINK.format("10.0.1.12/24"))]
-    found = patches.static_addresses([*several, patch(LINK.format("10.0.1.13"))])
-    assert found == ["10.0.1.12"]
-    both = "kind: LinkConfig\nname: a\naddresses: [{address: 10.0.1.2}, {address: 'fd00::2'}]\n"
-    assert patches.static_addresses([patch(both)]) == ["10.0.1.2"]
-    both = "machine: {network: {interfaces: [{interface: a, addresses: ['fd00::2', 10.0.1.2]}]}}\n"
-    assert patches.static_addresses([patch(both)]) == ["fd00::2"]
-
-
-@pytest.mark.parametrize("kind", ["BondConfig", "BridgeConfig", "VLANConfig"])
-def test_links_of_all_kinds_have_addresses(kind: str) -> None:
-    other = LINK.replace("LinkConfig", kind).format("10.0.0.10/24")
-    assert patches.static_addresses([patch(other)]) == ["10.0.0.10"]
-    link = LINK.replace("net0", "eth2").format("192.168.99.5/24")
-    both = patch(f"{other}---\n{link}")
-    assert patches.static_addresses([both]) == ["10.0.0.10", "192.168.99.5"]
-
-
-def test_addresses_of_vlans_and_of_several_interfaces() -> None:
-    text = (
-        "machine: {network: {interfaces: [\n"
-        "  {interface: a, dhcp: true, vlans: [{vlanId: 5, addresses: [10.5.0.2/24, 10.5.0.3/24]}]},"
-        "  {deviceSelector: {busPath: '0'}, addresses: [10.6.0.2/24]},\n"
-        "  {deviceSelector: {busPath: '1'}, addresses: [10.6.0.2/32, 10.7.0.2/24]}]}}\n"
-    )
-    assert patches.static_addresses([patch(text)]) == ["10.5.0.2", "10.6.0.2"]
-
-
 HEADER = "apiVersion: v1alpha1\nkind: HostnameConfig\n"
 OLD_WAY = "machine:\n  network:\n    hostname: other\n"
 DELETED = HEADER + "$patch: delete\n"
