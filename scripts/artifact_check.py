@@ -20,6 +20,7 @@ from scripts import (
     files,
     git,
     lint_step,
+    plain_secrets,
     render,
     sops,
     talosctl,
@@ -52,7 +53,7 @@ def check(environments: Sequence[Environment], strict: bool) -> None:
 
 
 def in_plain_text(environments: Sequence[Environment]) -> Iterator[SecretsError]:
-    """What is wrong with bundles and patches that should be encrypted, as far as it shows."""
+    """Secrets in plain text: in bundles and patches that should be encrypted, and in all else."""
     paths = [environment.bundle for environment in environments if environment.bundle.exists()]
     paths += [path for environment in environments for path in encrypted_layers(environment)]
     for path in dict.fromkeys(paths):
@@ -60,6 +61,25 @@ def in_plain_text(environments: Sequence[Environment]) -> Iterator[SecretsError]
             sops.refuse_plain_text(path.read_bytes(), path)
         except SecretsError as error:
             yield error
+    found = [
+        f"{path}:{finding.line}: holds {finding.what}"
+        for path in sorted({path for one in environments for path in _plain_files(one)})
+        for finding in plain_secrets.findings(path.read_bytes(), path.name)
+    ]
+    if found:
+        yield SecretsError("\n".join(found), hint=plain_secrets.HINT)
+
+
+def _plain_files(environment: Environment) -> Iterator[Path]:
+    """What an environment is made of beside encrypted files."""
+    yield environment.env_file
+    for node in environment.nodes:
+        yield from (path for path in node.patches if not _encrypted(path))
+        if node.env_file.exists():
+            yield node.env_file
+    yield from cilium.files_of(environment)
+    if environment.schematic:
+        yield environment.schematic
 
 
 def _check(environment: Environment, strict: bool) -> None:

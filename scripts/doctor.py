@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -106,14 +107,51 @@ def repository() -> Iterator[Check]:
                 f"Git does not ignore {directory}/, which the workflow writes",
                 f"echo '/{directory}/' >> .gitignore",
             )
-    if git.hook("pre-commit"):
-        yield ok("Git ignores what the workflow makes; a pre-commit hook is there")
-    else:
+    yield from _hook(root)
+
+
+# Where the program is, which may be another repository than a person's.
+_PROGRAM = Path(__file__).resolve().parent.parent
+_HOOK = Path("share/hooks/pre-commit")
+
+
+def _hook(root: Path) -> Iterator[Check]:
+    """The hook before each commit: ours, or another one that calls the same check."""
+    path = git.hook("pre-commit")
+    if path is None:
+        yield Check(Verdict.WARNING, "no pre-commit hook looks for unencrypted secrets", _install())
+        return
+    text = path.read_text(errors="replace")
+    ours = "scripts.check_secrets" in text
+    if not ours and not ("pre-commit" in text and _is_framework(root)):
         yield Check(
             Verdict.WARNING,
-            "no pre-commit hook looks for unencrypted secrets",
-            'install -D share/hooks/pre-commit "$(git rev-parse --git-path hooks)/pre-commit"',
+            f"{path} does not look for unencrypted secrets",
+            "let it run: .venv/bin/python -m scripts.check_secrets",
         )
+    elif not os.access(path, os.X_OK):
+        yield Check(Verdict.WARNING, f"Git does not run {path}", f"chmod +x {path}")
+    elif text.rstrip().endswith("\nexec .venv/bin/python -m scripts.check_secrets"):
+        yield Check(Verdict.WARNING, f"{path} is the one of an older version", _install())
+    else:
+        yield ok("a pre-commit hook looks for unencrypted secrets")
+
+
+def _is_framework(root: Path) -> bool:
+    """Whether pre-commit, the program, is told to call the check."""
+    config = root / ".pre-commit-config.yaml"
+    return config.is_file() and "scripts.check_secrets" in config.read_text(errors="replace")
+
+
+def _install() -> str:
+    to = '"$(git rev-parse --git-path hooks)/pre-commit"'
+    if _HOOK.exists() and Path().resolve() == _PROGRAM:
+        return f"install -D {_HOOK} {to}"
+    program = shlex.quote(str(_PROGRAM))
+    return (
+        f"git config talosmake.program {program} && "
+        f"install -D {shlex.quote(str(_PROGRAM / _HOOK))} {to}"
+    )
 
 
 def keys(environment: Environment) -> Iterator[Check]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import yaml
 
-from scripts import files, named, positions, provenance, render
+from scripts import files, named, plain_secrets, positions, provenance, render
 from scripts.errors import ConfigError, ValidationError
 from scripts.model import Environment, Node
 from scripts.patches import Patch
 from scripts.progress import say
 from scripts.provenance import Keys, Leaf, Listed, Mapped, Setting, Tree
-from scripts.redact import REDACTED, identifies, secret_key
+from scripts.redact import REDACTED, identifies
+from scripts.secret_keys import in_value, secret_key
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What all layers are applied to: Talos's defaults with what cluster.env and the bundle give.
@@ -77,7 +78,11 @@ class Explanation:
         return dumped.removesuffix("\n").removesuffix("\n...")
 
     def _is_secret(self, keys: Keys, text: str) -> bool:
-        return secret_key(keys) or any(secret in text for secret in self.hidden)
+        return (
+            secret_key(keys)
+            or any(secret in text for secret in self.hidden)
+            or bool(in_value(text) or plain_secrets.hidden_lines(text))
+        )
 
     def origin(self, document: Document, keys: Keys, leaf: Leaf) -> str:
         """What set a value, and what it overrode, on one line."""

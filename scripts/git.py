@@ -1,4 +1,4 @@
-"""The one module that asks Git about a person's files."""
+"""Asking Git about a person's files; with :mod:`scripts.blobs`, which reads what is committed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def ignores(path: Path) -> bool:
     return _ask("check-ignore", "--no-index", str(path)) is not None
 
 
-def hook(name: str) -> bool:
-    """Whether Git runs a hook of that name."""
+def hook(name: str) -> Path | None:
+    """The hook of that name; None where there is none."""
     directory = _ask("rev-parse", "--git-path", "hooks")
-    return directory is not None and (Path(directory.strip()) / name).is_file()
+    path = Path(directory.removesuffix("\n")) / name if directory is not None else None
+    return path if path and path.is_file() else None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from scripts import positions
 from scripts.model import Environment, Node, natural
 from scripts.patches import Patch, lookup
 from scripts.positions import Keys, Position
-from scripts.redact import REDACTED, secret_key
+from scripts.redact import REDACTED
+from scripts.secret_keys import secret_key
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 

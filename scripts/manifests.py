@@ -6,9 +6,6 @@ takes inline manifests is said in its controllers (machined: k8s.ManifestApplyCo
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,13 +15,11 @@ import yaml
 
 from scripts.errors import PatchError
 from scripts.patches import lookup
+from scripts.secret_keys import signs
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 # Those that Kubernetes makes by itself. Talos creates Namespaces before all else.
 _NAMESPACES = frozenset({"default", "kube-node-lease", "kube-public", "kube-system"})
-_KEY = "PRIVATE KEY-----"
-# How a PEM block starts in base64.
-_ENCODED_PEM = re.compile(r"LS0tLS1CRUdJTi[A-Za-z0-9+/]+={0,2}")
 
 
 @dataclass(frozen=True)
@@ -224,14 +219,4 @@ def _inlined(documents: Iterable[object]) -> dict[str, str]:
 
 def holds_private_key(contents: str) -> bool:
     """Whether there is a private key in PEM form in it, plain or in base64."""
-    return _KEY in contents or any(
-        _KEY in _decoded(match[0]) for match in _ENCODED_PEM.finditer(contents)
-    )
-
-
-def _decoded(text: str) -> str:
-    try:
-        return base64.b64decode(text).decode(errors="replace")
-    except binascii.Error:
-        # Cut short; what is whole of it will do.
-        return base64.b64decode(text[: len(text) // 4 * 4]).decode(errors="replace")
+    return any(what.startswith("a private key") for _, what in signs(contents))

@@ -18,9 +18,6 @@ _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 # How Talos's decoder starts a list of keys, which is YAML with all that stands below them.
 _UNKNOWN_KEYS = "unknown keys found during decoding:"
 
-# Keys whose values no message shows, wherever they stand.
-_SECRET_KEY = re.compile(r"secret|token|passw|passphrase|auth|key$|keys$|crt$", re.IGNORECASE)
-
 # Keys of a document that say which one it is; messages name it by them.
 _IDENTITY = ("apiVersion", "kind", "name")
 # Talos's own words: for ``version``, ``machine.type``, ``op`` in ``machine.files`` and ``$patch``.
@@ -38,11 +35,6 @@ def secret_scalars(document: Mapping[str, Any]) -> Iterator[str]:
     for key, value in document.items():
         if not identifies(kind, (key,)):
             yield from (text for text in scalars(value) if text not in WORDS)
-
-
-def secret_key(keys: Iterable[object]) -> bool:
-    """Whether the way to a value says that it is secret."""
-    return any(isinstance(key, str) and _SECRET_KEY.search(key) for key in keys)
 
 
 def scalars(value: Any) -> Iterator[str]:

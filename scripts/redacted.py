@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
-from scripts import files, render, secrets
+from scripts import files, plain_secrets, render, secrets
 from scripts.model import Environment, Node
 from scripts.patches import Patch
-from scripts.redact import REDACTED, WORDS, identifies, secret_key
+from scripts.redact import REDACTED, WORDS, identifies
+from scripts.secret_keys import in_value, secret_key
 
 # A document by its kind and name; the one of machine and cluster has neither.
 Document = tuple[str, str]
@@ -53,6 +54,7 @@ class Secrets:
         return (
             secret_key(keys)
             or (document, keys) in self.places
+            or bool(in_value(line.strip()))
             or any(secret in line for secret in self.lines)
         )
 
@@ -118,8 +120,13 @@ def clear_lines(config: Config, hides: Hides) -> frozenset[str]:
         for document, content in config.items()
         for keys, value in _scalars(content, ())
         for line in value.splitlines()
-        if not hides(document, keys, line)
+        if not hides(document, keys, line) and line.strip() not in _hidden_in(value)
     )
+
+
+def _hidden_in(value: str) -> frozenset[str]:
+    """The lines of a text, such as a manifest, that are secret whatever is known of them."""
+    return plain_secrets.hidden_lines(value) if "\n" in value else frozenset()
 
 
 def hides_unknown(secrets: Secrets, clear: Collection[str]) -> Hides:
@@ -150,9 +157,14 @@ def redacted(
             return {key: shown(document, item, (*keys, key)) for key, item in value.items()}
         if isinstance(value, list):
             return [shown(document, item, (*keys, _ANY)) for item in value]
+        hidden = _hidden_in(value)
+
+        def is_hidden(line: str) -> bool:
+            return hides(document, keys, line.rstrip("\n")) or line.strip() in hidden
+
         return "".join(
             line
-            if not line.strip() or not hides(document, keys, line.rstrip("\n"))
+            if not line.strip() or not is_hidden(line)
             else line.replace(line.strip(), label(line.strip()))
             for line in value.splitlines(keepends=True)
         )

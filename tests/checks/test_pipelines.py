@@ -34,7 +34,17 @@ def _commands(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("host", ["GitHub", "GitLab"])
 def test_pull_request_is_searched_for_secrets(host: str) -> None:
-    assert ".venv/bin/python -m scripts.check_secrets" in _commands("check")[host].splitlines()
+    base = {"GitHub": "$BASE", "GitLab": "$CI_MERGE_REQUEST_DIFF_BASE_SHA"}[host]
+    check = ".venv/bin/python -m scripts.check_secrets"
+    lines = _commands("check")[host].splitlines()
+    assert check in lines
+    assert f'{check} --commits "{base}..HEAD"' in lines
+
+
+def test_check_has_all_commits_of_a_pull_request() -> None:
+    [checkout] = [step for step in _github("check")["steps"] if "checkout@" in step.get("uses", "")]
+    assert checkout["with"]["fetch-depth"] == 0
+    assert _GITLAB["variables"]["GIT_DEPTH"] == "0"
 
 
 def _with_key() -> Iterator[tuple[str, str]]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts import age, check_secrets, talosctl
+from scripts import age, blobs, check_secrets, talosctl
 from tests.project import REPOSITORY, encrypted
 
 
 def test_nothing_secret_is_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    assert len(check_secrets.tracked_files()) > 50
+    assert len(blobs.tracked()) > 50
     assert check_secrets.main([]) == 0
 
 

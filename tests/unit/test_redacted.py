@@ -88,7 +88,6 @@ UNSURE = [
     "pass:1",
     "north",
     "/etc/x",
-    "https://me:pw@example.org",
     "MTIzNDU2Nzg5MA==",
     "DEADBEEF",
 ]
@@ -107,6 +106,12 @@ def test_unknown_value_that_may_be_one(value: str) -> None:
     assert not redacted.hides_unknown(NONE, {value})(MACHINE, ("machine", "x"), value)
     # What is known to be secret now is hidden wherever it was in the clear before.
     assert redacted.hides_unknown(secrets("x" + value), {"x" + value})(MACHINE, ("a",), "x" + value)
+
+
+@pytest.mark.parametrize("value", ["https://me:pw@example.org", "TS_AUTHKEY=hunter2"])
+def test_secret_by_its_form_is_hidden_also_where_git_has_it_in_the_clear(value: str) -> None:
+    assert redacted.hides_unknown(NONE, {value})(MACHINE, ("machine", "x"), value)
+    assert NONE.hides(MACHINE, ("machine", "x"), f"  {value}")
 
 
 TEXTS = st.text("ab1:-# '\"\n.%&*!|>{}[]", max_size=12)
