@@ -346,6 +346,24 @@ def test_pull_request_with_a_patch_in_plain_text(pull_request: Project) -> None:
     assert KNOWN in shown
 
 
+def test_pull_request_with_secrets_in_files_that_are_not_to_be_encrypted(
+    pull_request: Project,
+) -> None:
+    patch = "kind: WireguardConfig\nname: wg0\nprivateKey: hunter2hunter2\n"
+    pull_request.write("patches/envs/dev/workers/common.yaml", patch)
+    facts = pull_request.read("patches/envs/dev/control_planes/cp_1/node.env")
+    pull_request.write(
+        "patches/envs/dev/control_planes/cp_1/node.env", f"{facts}TS_AUTHKEY=hunter2\n"
+    )
+    shown = checked()
+    found = (
+        "patches/envs/dev/control_planes/cp_1/node.env:2: holds a secret (TS_AUTHKEY)\n"
+        "patches/envs/dev/workers/common.yaml:3: holds a secret (WireguardConfig.privateKey)\n"
+    )
+    assert found in shown
+    assert "git mv X.yaml X.sops.yaml" in shown
+
+
 def test_pull_request_with_a_bundle_in_plain_text(pull_request: Project, dev: Environment) -> None:
     dev.bundle.write_bytes(PLAIN)
     shown = checked()
