@@ -25,6 +25,7 @@ from scripts import (
     node_address,
     schematic,
     secrets,
+    unread,
     vm_facts,
 )
 from scripts.errors import ConfigError, InventoryError
@@ -49,8 +50,6 @@ _REQUIRED = (
 )
 # Facts that, empty, are taken from the node's address.
 _FROM_ADDRESS = ("NODE_IP", "NODE_ENDPOINT", "NODE_ENDPOINT_HOST")
-# A layer's patches, in the order they apply.
-_SHARED_FILES = ("common.yaml", "common.sops.yaml")
 # Not `try`: it takes a config back after a minute unless it is sent again in another mode.
 _APPLY_MODES = ("auto", "no-reboot", "reboot", "staged")
 _merger = Merger({"mergeStrategy": "objectMerge"})
@@ -108,7 +107,7 @@ def load(
     _refuse_node_only(facts, env_file)
     schematic_file = _schematic_file(facts, directory)
     cluster = _cluster(facts, env_file)
-    _check_layers_are_read(directory, schematic_file)
+    unread.check(directory, [*unread.named_by(facts, directory)])
     nodes = tuple(_nodes(directory, facts, cluster))
     bundle, shared_with = _bundle(name, cluster)
     environment = Environment(
@@ -403,66 +402,18 @@ def _has_own_bundle(name: str) -> bool:
 
 
 def _nodes(directory: Path, facts: Mapping[str, str], cluster: Cluster) -> Iterable[Node]:
-    _check_layout(directory)
     environment_layers = [
-        *_common(ENVIRONMENTS.parent),
-        *_common(directory),
+        *unread.common(ENVIRONMENTS.parent),
+        *unread.common(directory),
     ]
     for role in Role:
         role_directory = directory / role.directory
         if not role_directory.is_dir():
             continue
-        layers = [*environment_layers, *_common(role_directory)]
+        layers = [*environment_layers, *unread.common(role_directory)]
         for entry in sorted(role_directory.iterdir(), key=lambda entry: natural(entry.name)):
             if entry.is_dir() and entry.name[0] != ".":
                 yield _node(entry, role, layers, facts)
-
-
-def _check_layout(directory: Path) -> None:
-    """Find directories and files whose names come close to what would be read."""
-    roles = [role.directory for role in Role]
-    for entry in directory.iterdir():
-        near = get_close_matches(entry.name, roles, n=1, cutoff=0.7)
-        if entry.is_dir() and near and entry.name not in roles:
-            raise InventoryError(
-                f"{entry}: is not read; did you mean {near[0]}?",
-                hint=f"Nodes stand in {' and '.join(roles)}, one directory each.",
-            )
-
-
-def _check_layers_are_read(directory: Path, schematic_file: Path | None) -> None:
-    """Find patches that no node would get, as they stand beside the files of a layer."""
-    roles = [directory / role.directory for role in Role]
-    for layer in (ENVIRONMENTS.parent, directory, *filter(Path.is_dir, roles)):
-        names = [*_SHARED_FILES, *(["cilium.yaml"] if layer == directory else [])]
-        schematics = [schematic_file.resolve()] if schematic_file else []
-        for path in sorted(layer.iterdir()):
-            if _is_yaml(path) and path.name not in names and path.resolve() not in schematics:
-                raise InventoryError(f"{path}: is not read", hint=_where_instead(path, names))
-
-
-def _where_instead(path: Path, names: list[str]) -> str:
-    meant = f"{path.stem}.yaml".lower()
-    if meant in names:
-        return f"Rename it to {meant}."
-    layer = path.parent
-    hint = f"What is for all nodes that {layer} is about goes into {layer / _SHARED_FILES[0]}"
-    hint += " (encrypted: common.sops.yaml), and what is for one node into its directory."
-    if "cilium.yaml" in names:
-        hint += "\nA schematic of the Image Factory's is named by TALOS_SCHEMATIC in cluster.env."
-    return hint
-
-
-def _is_yaml(path: Path) -> bool:
-    """Whether it is a file that a person takes for YAML; hidden ones are left alone."""
-    is_named_so = path.suffix.lower() in (".yaml", ".yml") and path.name[0] != "."
-    return is_named_so and not path.is_dir()
-
-
-def _common(directory: Path) -> list[Path]:
-    """A layer's shared patches: common.yaml, then common.sops.yaml."""
-    candidates = [directory / name for name in _SHARED_FILES]
-    return [path for path in candidates if path.is_file()]
 
 
 def _node(
@@ -474,7 +425,7 @@ def _node(
     own = canonical.facts(envfile.read(env_file))
     _refuse_built_in(own, env_file)
     _refuse_environment_only(own, env_file)
-    patches = (*layers, *_patch_files(directory))
+    patches = (*layers, *unread.patch_files(directory))
     built_in = {"NODE_NAME": name, "NODE_ROLE": str(role)}
     hostname = own.get("NODE_HOSTNAME", name.replace("_", "-"))
     if not endpoints.is_host_name(hostname):
@@ -504,22 +455,6 @@ def _node(
     _check_identity(own, env_file)
     _one_of(own, env_file, "MAC_CHECK", ("on", "off"), "on")
     return Node(name, role, hostname, address, directory, patches, facts)
-
-
-def _patch_files(directory: Path) -> list[Path]:
-    """A node's patches in the order they apply: by file name."""
-    for path in sorted(filter(_is_yaml, directory.rglob("*"))):
-        way = path.relative_to(directory)
-        if any(part[0] == "." for part in way.parts):
-            continue
-        if len(way.parts) > 1:
-            raise InventoryError(
-                f"{path}: is not read",
-                hint=f"A node's patches stand in its directory itself: move it to {directory}.",
-            )
-        if path.suffix != ".yaml":
-            raise InventoryError(f"{path}: is not read", hint=f"Rename it to {path.stem}.yaml.")
-    return sorted(path for path in directory.glob("*.yaml") if path.name[0] != ".")
 
 
 def _address(facts: Mapping[str, str], path: Path) -> str:

@@ -58,8 +58,8 @@ def test_what_an_editor_takes_for_a_patch_is_what_is_read_as_one(small: Project)
     others = {
         f"{place}/cilium/{file}"
         for place in ("patches", dev)
-        for file in ("values.yaml", "manifests/pool.yaml", "manifests/common.yaml")
-    }
+        for file in ("manifests/pool.yaml", "manifests/common.yaml")
+    } | {"patches/cilium/values.yaml"}
     for path in (*patches, *others, f"{dev}/cilium.yaml"):
         small.write(path, "")
     small.write(f"{dev}/schematic.yaml", "customization: {}\n")
