@@ -349,7 +349,11 @@ def test_pull_request_with_a_patch_in_plain_text(pull_request: Project) -> None:
 def test_pull_request_with_secrets_in_files_that_are_not_to_be_encrypted(
     pull_request: Project,
 ) -> None:
-    patch = "kind: WireguardConfig\nname: wg0\nprivateKey: hunter2hunter2\n"
+    key = "2Iq1SWzW1tMdXnKxr4iRhrKrXpVg" + "+4tqFzkpvj9S8Gs="
+    patch = (
+        "apiVersion: v1alpha1\nkind: WireguardConfig\nname: wg0\naddresses: []\n"
+        f"peers:\n  - {{publicKey: {key}, presharedKey: {key}}}\nprivateKey: {key}\n"
+    )
     pull_request.write("patches/envs/dev/workers/common.yaml", patch)
     facts = pull_request.read("patches/envs/dev/control_planes/cp_1/node.env")
     pull_request.write(
@@ -358,10 +362,12 @@ def test_pull_request_with_secrets_in_files_that_are_not_to_be_encrypted(
     shown = checked()
     found = (
         "patches/envs/dev/control_planes/cp_1/node.env:2: holds a secret (TS_AUTHKEY)\n"
-        "patches/envs/dev/workers/common.yaml:3: holds a secret (WireguardConfig.privateKey)\n"
+        "patches/envs/dev/workers/common.yaml:6: holds a WireGuard key\n"
+        "patches/envs/dev/workers/common.yaml:7: holds a WireGuard key\n"
     )
     assert found in shown
     assert "git mv X.yaml X.sops.yaml" in shown
+    assert key not in shown
 
 
 def test_pull_request_with_a_bundle_in_plain_text(pull_request: Project, dev: Environment) -> None:
