@@ -218,9 +218,22 @@ def test_apply_sh_alone_brings_up_fresh_nodes(lab: Project, network: str) -> Non
     assert "not bootstrapped again" in again.output
     assert len(_log(lab, "Bootstrap")) == 1
 
-    # The workflow agrees with what the script did.
+    # The workflow asks the nodes again, and agrees with what the script did.
     run = lab.ok(*UP)
     assert run.output.count("unchanged: the node already runs this config") == len(NODES)
+
+
+def test_what_apply_sh_sent_is_not_taken_for_what_the_workflow_applied(lab: Project) -> None:
+    """Git goes back to what was applied before: by contents, Snakemake would see no change."""
+    lab.ok(*UP)
+    lab.patch("lab", "workers", "worker_1", _SYSCTL)
+    lab.ok("validate", *UP)
+    assert _apply_sh(lab).code == 0
+    lab.remove("patches/envs/lab/workers/worker_1/node.yaml")
+    run = lab.ok(*UP)
+    assert "apply_worker:lab/worker_1" in run.jobs
+    shown = lab.ok("diff", *UP).output
+    assert "worker_1: runs what" in shown or "no difference" in shown, shown
 
 
 def test_apply_sh_refuses_what_was_not_validated(lab: Project) -> None:
