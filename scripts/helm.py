@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from scripts import files
+from scripts import fetch, files
 from scripts.cilium_facts import REMOTE, is_chart
 from scripts.errors import PatchError, ToolError
 from scripts.patches import yaml_message
@@ -67,17 +67,34 @@ def template(chart: Path, values: Mapping[str, Any], kubernetes_version: str) ->
 
 def _fetched(chart: str, version: str, sha256: str) -> Path:
     kept = _cache() / f"{sha256}.tgz"
-    if kept.exists() and files.sha256_of(kept) == sha256:
+    if _is_whole(kept, sha256):
         return kept
-    say(f"fetching the chart {chart} {version}, once")
-    files.private_directory(kept.parent)
-    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".pull.") as place:
+    with fetch.alone(kept, f"the chart {chart}"):
+        if not _is_whole(kept, sha256):
+            say(f"fetching the chart {chart} {version}, once")
+            _pull(chart, version, sha256, kept)
+    return kept
+
+
+def _is_whole(kept: Path, sha256: str) -> bool:
+    return kept.exists() and files.sha256_of(kept) == sha256
+
+
+def _pull(chart: str, version: str, sha256: str, kept: Path) -> None:
+    """Have helm fetch a chart; for one process at a time, so that none takes another's directory.
+
+    What a killed one left is removed.
+    """
+    directory = kept.with_suffix(".pull")
+    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        directory.mkdir(mode=files.PRIVATE_DIRECTORY)
         where = [chart] if is_chart(chart) else [RELEASE, "--repo", chart]
         result = _run(
-            *("pull", *where, "--version", version, "--destination", place),
+            *("pull", *where, "--version", version, "--destination", str(directory)),
             timeout=_PULL_TIMEOUT,
         )
-        archives = list(Path(place).glob("*.tgz"))
+        archives = list(directory.glob("*.tgz"))
         if not result.ok or len(archives) != 1:
             raise ToolError(
                 f"{chart}: version {version} of the chart cannot be fetched:\n{_message(result)}",
@@ -86,7 +103,8 @@ def _fetched(chart: str, version: str, sha256: str) -> Path:
             )
         _check_digest(archives[0], chart, sha256)
         archives[0].replace(kept)
-    return kept
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _cache() -> Path:

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlsplit
 
-from scripts import files
+from scripts import fetch, files
 from scripts.errors import MachineError
-from scripts.progress import cancelled, say
 from scripts.vm_model import Boot, Image
-
-_PIECE = 1024 * 1024
-_SAY_EVERY = 5.0
-# The most to wait for the next bytes of a download, in seconds.
-_STALLED = 60.0
 
 
 def directory() -> Path:
@@ -76,10 +64,8 @@ def obtain(image: Image, env_file: Path) -> tuple[Path, Image]:
         kept = directory() / f"{image.sha256}-{_name(image)}"
         if not kept.exists():
             _fetch(image, kept)
-        return kept, image
-    unknown = directory() / f"unknown-{_name(image)}"
-    found = _download(image, unknown)
-    unknown.replace(directory() / f"{found}-{_name(image)}")
+        return _checked(kept, image), image
+    found = _fetch_unknown(image)
     raise MachineError(
         f"{env_file}: {image.key}_SHA256 is missing; the SHA-256 of what {image.source} serves is "
         f"{found}",
@@ -115,70 +101,54 @@ def _digest(path: Path, _size: int, _time: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _checked(kept: Path, image: Image) -> Path:
+    """What is kept, if it is still what its name says."""
+    found = _digest_of(kept)
+    if found != image.sha256:
+        raise MachineError(
+            f"{kept}: its SHA-256 is {found}, not the one in its name",
+            hint="Remove it, and run the same command again: it is fetched anew.",
+        )
+    return kept
+
+
 def _fetch(image: Image, kept: Path) -> None:
     """Download into the cache; only what has the right digest gets its name there."""
-    temporary = files.temporary_path(kept)
-    found = _download(image, temporary)
-    if found != image.sha256:
-        temporary.unlink()
-        raise MachineError(
-            f"{image.source}: its SHA-256 is {found}, but {image.key}_SHA256 in Git is "
-            f"{image.sha256}; it was thrown away",
-            hint="Is the URL of the right version? Then mend the digest.",
-        )
-    temporary.replace(kept)
+    with fetch.alone(kept, _name(image)) as temporary:
+        if kept.exists():
+            return  # another run fetched it meanwhile
+        found = _download(image, temporary)
+        if found != image.sha256:
+            raise MachineError(
+                f"{image.source}: its SHA-256 is {found}, but {image.key}_SHA256 in Git is "
+                f"{image.sha256}; it was thrown away",
+                hint="Is the URL of the right version? Then mend the digest.",
+            )
+        temporary.path.replace(kept)
 
 
-def _download(image: Image, target: Path) -> str:
-    """Download; returns the SHA-256."""
-    files.private_directory(target.parent)
-    digest = hashlib.sha256()
+def _fetch_unknown(image: Image) -> str:
+    """Download an image whose digest nobody knows into the cache; returns the SHA-256."""
+    # Images of several versions have the same name.
+    source = hashlib.sha256(image.source.encode()).hexdigest()[:12]
+    place = directory() / f"unknown-{source}-{_name(image)}"
+    with fetch.alone(place, _name(image)) as temporary:
+        found = _download(image, temporary)
+        temporary.path.replace(directory() / f"{found}-{_name(image)}")
+    return found
+
+
+def _download(image: Image, temporary: files.Temporary) -> str:
+    """Download; returns the SHA-256 of what stands on the disk."""
     try:
-        with _opened(image) as (response, size), target.open("wb") as file:
-            for piece in _with_progress(response, size, _name(image)):
-                digest.update(piece)
-                file.write(piece)
-    except (OSError, urllib.error.URLError) as error:
-        target.unlink(missing_ok=True)
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        fetch.download(image.source, temporary.file, _name(image))
+        temporary.file.seek(0)
+        return hashlib.file_digest(temporary.file, "sha256").hexdigest()
+    except OSError as error:
         place = directory() / f"{image.sha256 or 'SHA256'}-{_name(image)}"
         raise MachineError(
-            f"{image.source} cannot be fetched: {reason}",
+            f"{image.source} cannot be fetched: {error.strerror or error}",
             hint=f"Without a network: get the file elsewhere and put it to {place}"
             + ("" if image.sha256 else " (with its SHA-256 in place of that word)")
             + f",\nor anywhere and set {image.key} to its path.",
         ) from None
-    return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _opened(image: Image) -> Iterator[tuple[IO[bytes], int]]:
-    """The response to a request, and its size in bytes (0: not told)."""
-    request = urllib.request.Request(  # noqa: S310 - is_url lets http and https pass only
-        image.source, headers={"User-Agent": "talosmake"}
-    )
-    try:
-        response = urllib.request.urlopen(request, timeout=_STALLED)  # noqa: S310
-    except urllib.error.HTTPError as error:
-        error.close()  # it carries the open connection
-        raise
-    with response:
-        yield response, int(response.headers.get("Content-Length") or 0)
-
-
-def _with_progress(response: IO[bytes], size: int, name: str) -> Iterator[bytes]:
-    start = said = time.monotonic()
-    received = 0
-    while piece := response.read(_PIECE):
-        if cancelled():
-            raise OSError("interrupted")
-        received += len(piece)
-        yield piece
-        if time.monotonic() - said >= _SAY_EVERY:
-            said = time.monotonic()
-            of = f" of {size / _PIECE:.0f}" if size else ""
-            speed = received / _PIECE / (said - start)
-            say(f"{name}: {received / _PIECE:.0f}{of} MiB, {speed:.1f} MiB/s")
-    if size and received < size:
-        raise OSError(f"the connection ended after {received} of {size} bytes")
-    say(f"{name}: fetched, {received / _PIECE:.0f} MiB")

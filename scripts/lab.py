@@ -6,6 +6,7 @@ is what Talos says. What they boot from is built by set-up (tools/talos-node).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import ipaddress
@@ -166,13 +167,13 @@ def _ensure_disk(path: Path) -> None:
     """An empty ext4 file system; a half-made one is made again."""
     if path.exists():
         return
-    temporary = files.temporary_path(path)
-    with temporary.open("wb") as disk:
-        os.fchmod(disk.fileno(), files.PRIVATE_FILE)
-        disk.truncate(_DISK)
     program = find("mkfs.ext4")
-    subprocess.run([program, "-q", "-F", str(temporary)], check=True, capture_output=True)
-    temporary.replace(path)
+    with files.temporary(path) as disk:
+        disk.file.truncate(_DISK)
+        subprocess.run([program, "-q", "-F", str(disk.path)], check=True, capture_output=True)
+        # Never over another run's, which a node may have started with meanwhile.
+        with contextlib.suppress(FileExistsError):
+            os.link(disk.path, path)
 
 
 def command(environment: Environment, node: Node) -> list[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -78,6 +79,74 @@ def test_killed_write_leaves_the_old_content_and_is_made_good(tmp_path: Path) ->
     files.write_atomically(path, "newer")
     assert path.read_text() == "newer"
     assert names(tmp_path) == ["config"]
+
+
+def test_each_of_two_processes_writes_its_own_file(tmp_path: Path) -> None:
+    """While one writes, another one does, too: both are whole, and nothing is left."""
+    path = tmp_path / "config"
+    with files.temporary(path) as one:
+        one.file.write(b"o")
+        files.write_atomically(path, "other")
+        assert path.read_text() == "other"
+        assert not files.create_exclusively(path, "third")
+        files.remove_leftover(path)
+        one.file.write(b"ne")
+        one.file.flush()
+        one.path.replace(path)
+    assert path.read_text() == "one"
+    assert names(tmp_path) == ["config"]
+
+
+WRITE_OFTEN = """
+import pathlib, sys
+from scripts import files
+path = pathlib.Path(sys.argv[1])
+for number in range(300):
+    files.write_atomically(path, sys.argv[2] * 5000)
+    assert path.read_text() in ("a" * 5000, "b" * 5000, "c" * 5000)
+files.create_exclusively(path.with_name("key"), sys.argv[2] * 5000)
+"""
+
+
+def test_many_writers_never_mix(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    running = [
+        subprocess.Popen([sys.executable, "-c", WRITE_OFTEN, str(path), letter], cwd=REPOSITORY)
+        for letter in "abc"
+    ]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert len(set(path.read_text())) == 1
+    assert len(set((tmp_path / "key").read_text())) == 1
+    assert names(tmp_path) == ["config", "key"]
+
+
+def test_what_a_killed_second_writer_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    for number in (0, 1, 2):
+        files.temporary_path(path, number).write_text("half")
+    files.write_atomically(path, "new")
+    assert names(tmp_path) == ["config"]
+
+
+def test_a_writer_can_wait_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    with contextlib.ExitStack() as first:
+        one = first.enter_context(files.temporary(path))
+        one.path.replace(path)
+        path.write_text("whole")
+        # The name is free again, as is another one's who renamed it.
+        with files.temporary(path, while_taken=lambda: pytest.fail("nobody has it")) as other:
+            assert other.path == files.temporary_path(path)
+            asked = []
+
+            def wait() -> None:
+                asked.append(1)
+                if len(asked) == 3:
+                    raise TimeoutError
+
+            with pytest.raises(TimeoutError), files.temporary(path, while_taken=wait):
+                pytest.fail("somebody has it")
+    assert names(tmp_path) == ["image"]
 
 
 def test_directory_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
