@@ -116,7 +116,7 @@ def _name(member: Member) -> str:
 
 def is_of(member: Member, node: Node) -> bool:
     """Whether a member is this control plane; etcd may advertise another of its addresses."""
-    return member.hostname == node.hostname or member.address == node.address
+    return member.hostname == node.short_hostname or member.address == node.address
 
 
 def observe(environment: Environment) -> Etcd:

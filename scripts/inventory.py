@@ -31,7 +31,7 @@ from scripts import (
 from scripts.errors import ConfigError, InventoryError
 from scripts.inject import inject_known
 from scripts.model import Cluster, Environment, Goal, Node, Role, Settings, natural
-from scripts.patches import Patch, parse
+from scripts.patches import Patch, lookup, parse
 from scripts.vm_model import Vms
 
 ENVIRONMENTS = Path("patches/envs")
@@ -493,7 +493,7 @@ def _static_address(patches: Iterable[Path], directory: Path, facts: Mapping[str
     :param facts: those that are known without it.
     """
     known = {name: value for name, value in facts.items() if name not in _FROM_ADDRESS or value}
-    readable = [path for path in patches if ".sops." not in path.name]
+    readable = [path for path in patches if _is_plain(path)]
     own = [_known(path, _text(path), known) for path in readable if path.parent == directory]
     texts = ((path, _text(path)) for path in readable if path.parent != directory)
     shared = [_known(path, text, known) for path, text in texts if node_address.tells(text)]
@@ -567,7 +567,7 @@ def _check(environment: Environment) -> None:
     _check_unique(environment, "address", lambda node: node.address)
     _check_unique(environment, "NODE_MAC", lambda node: node.mac)
     _check_unique(environment, "NODE_UUID", lambda node: node.uuid)
-    _check_unique(environment, "host name", lambda node: node.hostname)
+    _check_host_names(environment)
     if environment.cluster.throwaway:
         _check_loopback(environment)
     if environment.cluster.lab:
@@ -609,6 +609,45 @@ def _check_unique(environment: Environment, what: str, value: Callable[[Node], s
         seen[this] = node
 
 
+def _check_host_names(environment: Environment) -> None:
+    """One host name is one machine's: without its domain, unless its kubelet says more."""
+    _check_unique(environment, "host name", lambda node: node.hostname)
+    seen: dict[str, Node] = {}
+    for node in environment.nodes:
+        other = seen.setdefault(node.short_hostname, node)
+        if other is node or _may_share_short_name(environment, node, other):
+            continue
+        raise InventoryError(
+            f"{node.directory} and {other.directory} have host names that begin with the same "
+            f"name: {node.hostname} and {other.hostname}. Both would be {node.short_hostname} to "
+            "etcd and to Kubernetes",
+            hint="Give each its own before the first dot, by NODE_HOSTNAME in "
+            f"{node.env_file} or {other.env_file}.\nOn bare metal, workers may share it where "
+            "machine.kubelet.registerWithFQDN is true in their patches.",
+        )
+
+
+def _may_share_short_name(environment: Environment, node: Node, other: Node) -> bool:
+    """Whether both register with their whole names; etcd, and a network's DNS, know short ones."""
+    if Role.WORKER not in (node.role, other.role) or environment.facts.get(vm_facts.URI):
+        return False
+    return _registers_with_fqdn(node) and _registers_with_fqdn(other)
+
+
+def _registers_with_fqdn(node: Node) -> bool:
+    patches = (_known(path, _text(path), node.facts) for path in node.patches if _is_plain(path))
+    said = [
+        lookup(document, "machine", "kubelet", "registerWithFQDN")
+        for patch in patches
+        for document in patch.documents
+    ]
+    return next((value for value in reversed(said) if value is not None), "false") == "true"
+
+
+def _is_plain(path: Path) -> bool:
+    return ".sops." not in path.name
+
+
 def _check_loopback(environment: Environment) -> None:
     """Secrets that are made on the fly must not get to machines other than this one."""
     kind = "LAB" if environment.cluster.lab else "SIMULATED"
@@ -648,6 +687,12 @@ def _check_lab(environment: Environment) -> None:
                 f"{environment.env_file}",
                 hint="NODE_IP is the node's address in the lab's own network, NODE_ENDPOINT the "
                 "loopback address by which this machine reaches it.",
+            )
+        if ":" in node.endpoint:
+            raise InventoryError(
+                f"{node.env_file}: NODE_ENDPOINT={node.endpoint}: a lab's nodes are reached at "
+                "IPv4 addresses",
+                hint="Take one that nothing else has, e.g. NODE_ENDPOINT=127.0.20.11",
             )
         if not node.mac:
             raise InventoryError(

@@ -342,6 +342,7 @@ def _say_what_is_left(environment: Environment, node: Node) -> None:
         say(
             f"{name}/{node.name}: is in maintenance mode and no longer part of the cluster. "
             f"What is left of it:\n"
-            f"  kubectl --kubeconfig {environment.paths.kubeconfig} delete node {node.hostname}\n"
+            f"  kubectl --kubeconfig {environment.paths.kubeconfig} delete node "
+            f"{node.short_hostname}\n"
             f"  snakemake prune --config env={name}"
         )

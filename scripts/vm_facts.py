@@ -245,7 +245,8 @@ def _reservation(
             "so another machine may have it",
             "Take an address outside the range, or make the range smaller.",
         )
-    return Reservation(node.address, node.mac, node.hostname)
+    # Without its domain, as the network has one of its own, and dnsmasq refuses any other.
+    return Reservation(node.address, node.mac, node.short_hostname)
 
 
 def _check_endpoint(facts: _Facts, subnet: Subnet, endpoint: str) -> None:

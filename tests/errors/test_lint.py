@@ -142,13 +142,53 @@ def test_no_false_alarm(valid: Project, text: str) -> None:
     assert found(inventory.load("dev")) == []
 
 
-@pytest.mark.parametrize("host", ["cp-1", "cp-1.example.org", "10.0.1.11", "[2001:db8::1]", "a.b"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("cp-1", "cp-1.example.org", "10.0.1.11", "[2001:db8::1]", "a.b", "api.example.com"),
+        "API.Example.com",
+    ],
+)
 def test_endpoint_that_is_served(valid: Project, host: str) -> None:
     file = "patches/envs/dev/cluster.env"
     valid.write(file, valid.read(file).replace("10.0.1.10", host))
-    sans = "cluster: {apiServer: {certSANs: ['2001:db8:0::1', A.b]}}\n"
+    sans = "cluster: {apiServer: {certSANs: ['2001:db8:0::1', A.b, '*.Example.com']}}\n"
     valid.patch("dev", "control_planes", "cp_1", sans, name="z.yaml")
     assert found(inventory.load("dev")) == []
+
+
+@pytest.mark.parametrize(
+    "host", ["example.com", "api.k8s.example.com", "10.0.1.99", "x-example.com"]
+)
+def test_endpoint_that_a_wildcard_does_not_serve(valid: Project, host: str) -> None:
+    file = "patches/envs/dev/cluster.env"
+    valid.write(file, valid.read(file).replace("10.0.1.10", host))
+    sans = "cluster: {apiServer: {certSANs: ['*.example.com', '*.0.1.99']}}\n"
+    valid.patch("dev", "control_planes", "cp_1", sans, name="z.yaml")
+    assert [finding.rule for finding in found(inventory.load("dev"))] == ["endpoint"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "sans", "clean"),
+    [
+        ("vpn.example.com:50001", "vpn.example.com", True),
+        ("vpn.example.com:50001", "'*.example.com'", True),
+        ("vpn.example.com:50001", "'${NODE_ENDPOINT_HOST}'", True),
+        ("'[2001:DB8::21]:50001'", "'2001:db8:0::21'", True),
+        ("vpn.example.com:50001", "'vpn.example.com:50001'", False),
+        ("vpn.example.com", "'*.com'", False),
+        ("203.0.113.7:50001", "203.0.113.8", False),
+    ],
+)
+def test_node_endpoint_by_name_and_with_a_port(
+    valid: Project, endpoint: str, sans: str, clean: bool
+) -> None:
+    file = "patches/envs/dev/workers/worker_1/node.env"
+    valid.write(file, valid.read(file) + f"NODE_ENDPOINT={endpoint}\n")
+    text = f"machine: {{certSANs: [{sans}]}}\n"
+    valid.patch("dev", "workers", "worker_1", text, name="z.yaml")
+    rules = [finding.rule for finding in found(inventory.load("dev"))]
+    assert rules == ([] if clean else ["node-endpoint"])
 
 
 def test_two_layers_in_peace(valid: Project) -> None:

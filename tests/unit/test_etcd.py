@@ -31,6 +31,14 @@ def test_who_may_leave(count: int, data: st.DataObject) -> None:
     assert (seen.refusal(leaving) == "") == (works_now and works_then)
 
 
+def test_a_member_has_the_host_name_without_its_domain(small: Project) -> None:
+    facts = "NODE_HOSTNAME=first.k8s.example.com\n"
+    small.node("dev", "control_planes", "cp_1", "10.9.0.11", facts)
+    node = inventory.load("dev").first_control_plane
+    assert etcd.is_of(Member("1", "first", "10.9.0.99"), node)
+    assert not etcd.is_of(Member("1", "first.k8s.example.com", "10.9.0.99"), node)
+
+
 def test_arithmetic_is_shown() -> None:
     seen = Etcd(members(3), {"3": "connection refused"})
     assert seen.refusal(seen.members[0]) == (

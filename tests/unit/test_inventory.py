@@ -328,6 +328,63 @@ def test_hostname_and_mac(small: Project) -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["w1.k8s.example.com", "1a.example.com", "w.x--y.z", ".".join(["a" * 63] * 3)]
+)
+def test_host_names_with_a_domain(small: Project, name: str) -> None:
+    small.node("dev", "workers", "worker_1", "10.9.0.21", f"NODE_HOSTNAME={name}\n")
+    node = dev().node("worker", "worker_1")
+    assert node.hostname == node.facts["NODE_HOSTNAME"] == name
+    assert node.short_hostname == name.split(".")[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("w1..example.com", ".example.com", "w_1.example.com", "-w.example.com", "10.9.0.21"),
+        *("w1.exämple.com", "a" * 64 + ".example.com", ".".join(["a" * 63] * 4), "w1 .example.com"),
+    ],
+)
+def test_host_names_that_are_none(small: Project, name: str) -> None:
+    small.node("dev", "workers", "worker_1", "10.9.0.21", f"NODE_HOSTNAME='{name}'\n")
+    with pytest.raises(InventoryError, match="is no host name"):
+        dev()
+
+
+def test_one_name_before_the_first_dot_is_refused(small: Project) -> None:
+    small.node("dev", "workers", "worker_1", "10.9.0.21", "NODE_HOSTNAME=n.a.example.com\n")
+    small.node("dev", "workers", "worker_2", "10.9.0.22", "NODE_HOSTNAME=n.b.example.com\n")
+    with pytest.raises(InventoryError) as error:
+        dev()
+    assert "n.b.example.com and n.a.example.com. Both would be n to etcd" in error.value.message
+    small.write("patches/common.yaml", "machine: {kubelet: {registerWithFQDN: true}}\n")
+    assert len(dev().workers) == 2
+    small.patch("dev", "workers", "worker_2", "machine: {kubelet: {registerWithFQDN: false}}\n")
+    with pytest.raises(InventoryError, match="begin with the same name"):
+        dev()
+
+
+def test_control_planes_never_share_the_name_that_etcd_knows(small: Project) -> None:
+    small.write("patches/common.yaml", "machine: {kubelet: {registerWithFQDN: true}}\n")
+    for last in (2, 3):
+        facts = f"NODE_HOSTNAME=n.{'ab'[last - 2]}.example.com\n"
+        small.node("dev", "control_planes", f"cp_{last}", f"10.9.0.1{last}", facts)
+    with pytest.raises(InventoryError, match="begin with the same name"):
+        dev()
+
+
+@pytest.mark.parametrize("endpoint", ["localhost", "127.0.9.21:50001", "w.example.com:50000"])
+@pytest.mark.parametrize("fact", ["NODE_ENDPOINT", "NODE_MAINTENANCE_IP"])
+def test_simulated_nodes_are_reached_at_loopback_addresses_alone(
+    small: Project, fact: str, endpoint: str
+) -> None:
+    small.environment("dev", "SIMULATED=true\n")
+    small.node("dev", "control_planes", "cp_1", "127.0.9.11")
+    small.node("dev", "workers", "worker_1", "127.0.9.21", f"{fact}={endpoint}\n")
+    with pytest.raises(InventoryError, match=r"is no loopback address, but .* SIMULATED=true"):
+        dev()
+
+
+@pytest.mark.parametrize(
     ("url", "read"),
     [
         ("https://10.0.1.10:6443", "https://10.0.1.10:6443"),
