@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scripts.lint import Entry, Finding, NodeView, at, leaves
+from scripts.model import Role
 from scripts.patches import lookup
 from scripts.positions import Keys
 
@@ -161,8 +162,17 @@ def absent_delete(view: NodeView) -> Iterator[Finding]:
                 entry.where(*way),
                 f"{entry.label(way)}: is deleted, but no earlier layer sets it",
                 "Remove the patch, or correct the key; layers apply in the order that the README "
-                "gives.",
+                f"gives.{_of_other_role(view, entry)}",
             )
+
+
+def _of_other_role(view: NodeView, entry: Entry) -> str:
+    """Where a file that both roles share may be meant for the other one."""
+    if any(role.directory in entry.layer.path.parts for role in Role):
+        return ""
+    other = next(role for role in Role if role is not view.node.role).directory
+    directory = view.environment.directory / other
+    return f" If only {other.replace('_', ' ')} have it, move it to {directory / 'common.yaml'}."
 
 
 def _is_there(view: NodeView, entry: Entry, before: Sequence[Entry], way: Keys) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from scripts.hints import DELETE_ITEM
 from scripts.lint import Entry, Finding, NodeView, at, leaves
 from scripts.model import Role
 from scripts.patches import CONTROL_PLANE_ONLY, lookup
@@ -25,6 +26,7 @@ _KUBERNETES_IMAGES = (
 _INSTALLER_IMAGE = ("machine", "install", "image")
 # How null is written, as the loader of patches shows it.
 _NULLS = ("", "~", "null", "Null", "NULL")
+_DELETE_KEY = "To remove what Talos or an earlier layer sets:  {key}: {{$patch: delete}}"
 
 
 def disk_path(view: NodeView) -> Iterator[Finding]:
@@ -163,12 +165,13 @@ def null_value(view: NodeView) -> Iterator[Finding]:
                 continue
             position = entry.position(*keys)
             if position is not None and position.null:
+                inside = any(isinstance(key, int) for key in keys)
                 yield Finding(
                     entry.where(*keys),
                     f"{entry.label(keys)}: is null, which removes nothing: Talos ignores it, or "
                     "takes null for the value",
-                    'Write a value ("" for an empty text), or leave the key out; to remove a '
-                    "mapping that an earlier layer sets, write '$patch: delete' into it.",
+                    'Write a value ("" for an empty text), or leave it out. '
+                    + (DELETE_ITEM if inside else _DELETE_KEY.format(key=keys[-1])),
                 )
 
 

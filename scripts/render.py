@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from scripts import cilium, files, manifests, positions, secrets, talosctl
+from scripts import cilium, files, hints, manifests, positions, secrets, talosctl
 from scripts.errors import PatchError
 from scripts.inject import inject
 from scripts.model import Environment, Node, Role
 from scripts.patches import Patch, check_documents, check_role, hostname_patch, lookup, parse
 from scripts.redact import redact, secret_scalars, without_quotes
-
-_LINE_NUMBERS = "Line numbers count from the start of the document, after ${NAME} injection."
-# What to do, by the end of what talosctl says.
-_HINTS = {"lookup failed": "No earlier layer sets what it deletes; remove it, or correct the key."}
 
 # The maintenance API takes no larger message.
 _LARGEST = 4 * 1024 * 1024
@@ -208,6 +204,7 @@ def _blamed(
         try:
             _generate(environment, node, bundle, layers[:count])
         except PatchError as refused:
+            hint = hints.of_refusal(refused.message)
             if not count:
                 where = f"{environment.env_file} or {environment.bundle}"
                 message = redact(refused.message, known)
@@ -216,11 +213,28 @@ def _blamed(
                 if talosctl.CRASHED in refused.message:
                     return _crashed(environment, node, culprit)
                 where, message = str(culprit.path), _shown(refused.message, culprit, known)
+                if hints.deletes_what_is_absent(refused.message):
+                    hint = _hint_of_other_role(environment, node, bundle, layers[:count]) or hint
             return PatchError(
                 f"{where}: talosctl refuses it for {environment.name}/{node.name}:\n{message}",
-                hint=_HINTS.get(message.rpartition(": ")[2].strip(), _LINE_NUMBERS),
+                hint=hint,
             )
     return error
+
+
+def _hint_of_other_role(
+    environment: Environment, node: Node, bundle: bytes, layers: Sequence[Patch]
+) -> str:
+    """Where a patch that both roles share belongs, if it deletes what the other role alone has."""
+    if not _is_shared(environment, layers[-1].path):
+        return ""
+    other = next(role for role in Role if role is not node.role)
+    try:
+        talosctl.gen_config(environment.cluster, other, bundle, [layer.text for layer in layers])
+    except PatchError:
+        return ""
+    directory = environment.directory / other.directory
+    return hints.of_other_role(str(directory), other.directory.replace("_", " "))
 
 
 def _crashed(environment: Environment, node: Node, patch: Patch) -> PatchError:
@@ -232,7 +246,7 @@ def _crashed(environment: Environment, node: Node, patch: Patch) -> PatchError:
         f"{patch.path}: talosctl crashes on it{said} for {environment.name}/{node.name}",
         hint="It is known to crash on null for what an earlier layer, or Talos, has set in a "
         "mapping of free form (extraConfig, scheduler.config, admissionControl). Write the value "
-        "that it should have, or '$patch: delete' into the mapping above.",
+        f"that it should have, or delete it:  KEY: {{$patch: delete}}. {hints.DELETE_ITEM}",
     )
 
 

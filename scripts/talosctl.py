@@ -22,6 +22,12 @@ from scripts.tools import TALOSCTL, require
 # How a crash of talosctl itself starts what it prints.
 CRASHED = "panic: "
 _LOCAL_TIMEOUT = 60.0
+# Not --config-patch: that one is applied to the bases of both roles, whichever is printed, so what
+# only one of them has could not be deleted (machinery v1.13: config/bundle/bundle.go).
+_PATCH_OPTIONS = {
+    Role.CONTROLPLANE: "--config-patch-control-plane",
+    Role.WORKER: "--config-patch-worker",
+}
 
 
 class Failure(StrEnum):
@@ -112,7 +118,7 @@ def gen_config(cluster: Cluster, role: Role, bundle: bytes, patches: Sequence[st
     with piped(bundle, *(patch.encode() for patch in patches)) as (names, descriptors):
         result = _run(
             *_gen_config_arguments(cluster, names[0], str(role)),
-            *(argument for name in names[1:] for argument in ("--config-patch", f"@{name}")),
+            *(argument for name in names[1:] for argument in (_PATCH_OPTIONS[role], f"@{name}")),
             pass_fds=descriptors,
         )
     if not result.ok:
