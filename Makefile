@@ -9,7 +9,7 @@ SNAKEMAKE := .venv/bin/snakemake
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
-setup: ## the Python environment .venv and the pinned tools in it (WITH=lab: for real nodes, too)
+setup: ## the Python environment .venv and the pinned tools in it (WITH=lab: for real nodes, too; WITH=schematic)
 	@$(SETUP) $(if $(WITH),--with $(WITH))
 
 demo: ## set-up, then two real nodes (DEMO=simulated: five simulated ones), up to bootstrapped

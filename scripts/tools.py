@@ -42,6 +42,14 @@ TALOSCTL = Tool(
 SOPS = Tool("sops", "sops", "github.com/getsops/sops/v3", ("--version", "--disable-version-check"))
 AGE = Tool("age", "age", "filippo.io/age", ("--version",))
 AGE_KEYGEN = Tool("age-keygen", "age", "filippo.io/age", ("--version",))
+# Our own program around the Image Factory's package, whose version it tells.
+SCHEMATIC_ID = Tool(
+    "schematic-id",
+    "schematic",
+    "github.com/siderolabs/image-factory",
+    ("version",),
+    exact=True,
+)
 HELM = Tool(
     "helm", "helm", "helm.sh/helm/v4", ("version", "--template", "{{.Version}}"), exact=True
 )

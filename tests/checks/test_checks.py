@@ -88,20 +88,22 @@ def go() -> str:
     return str(brought[-1])
 
 
+@pytest.mark.parametrize("program", ["simulator", "schematic"])
 @pytest.mark.parametrize("arguments", [("vet", "./..."), ("test", "./...")], ids=" ".join)
-def test_simulator(arguments: tuple[str, ...]) -> None:
+def test_our_own_go_programs(arguments: tuple[str, ...], program: str) -> None:
     env = {"TALOSCTL": str(BIN / "talosctl"), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
     # As set-up compiles it (linking is apart), so that nothing is compiled twice.
     compiling = setup.BUILD_FLAGS[: setup.BUILD_FLAGS.index("-ldflags")]
     env["GOFLAGS"] = " ".join(compiling)
-    _check([go(), *arguments], REPOSITORY / "tools/simulator", env)
+    _check([go(), *arguments], REPOSITORY / "tools" / program, env)
 
 
-def test_simulator_is_formatted() -> None:
+@pytest.mark.parametrize("program", ["simulator", "schematic"])
+def test_our_own_go_programs_are_formatted(program: str) -> None:
     gofmt = Path(go()).resolve().with_name("gofmt")
     done = subprocess.run(
         [str(gofmt), "-l", "."],
-        cwd=REPOSITORY / "tools/simulator",
+        cwd=REPOSITORY / "tools" / program,
         capture_output=True,
         text=True,
         check=True,

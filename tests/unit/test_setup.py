@@ -132,7 +132,7 @@ def test_is_source(name: str, expected: bool) -> None:
 
 @pytest.mark.parametrize("simulated", [False, True])
 def test_the_simulator_is_for_simulated_nodes(simulated: bool) -> None:
-    tools = setup.wanted_tools([], simulated=simulated, helm=False)
+    tools = setup.wanted_tools([], simulated=simulated, helm=False, schematic=False)
     assert tools[:3] == [setup.AGE, setup.SOPS, setup.TALOSCTL]
     assert (setup.SIMULATOR in tools) is simulated
 
@@ -167,7 +167,7 @@ def test_another_choice_for_the_demo_is_a_mistake() -> None:
 def test_helm_is_for_environments_that_use_it_and_for_tests(
     wanted: list[str], used: bool, expected: bool
 ) -> None:
-    tools = setup.wanted_tools(wanted, simulated=False, helm=used)
+    tools = setup.wanted_tools(wanted, simulated=False, helm=used, schematic=False)
     assert (setup.HELM in tools) is expected
 
 
@@ -185,6 +185,40 @@ def test_helm_is_for_environments_that_use_it_and_for_tests(
 )
 def test_an_environment_uses_helm(text: str, expected: bool) -> None:
     assert setup.uses_helm(["A=1\n", text]) is expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "used", "expected"),
+    [
+        ([], False, False),
+        (["demo"], False, False),
+        ([], True, True),
+        (["test"], False, True),
+        (["schematic"], False, True),
+    ],
+)
+def test_schematic_id_is_for_environments_with_a_schematic_and_for_tests(
+    wanted: list[str], used: bool, expected: bool
+) -> None:
+    tools = setup.wanted_tools(wanted, simulated=False, helm=False, schematic=used)
+    assert (setup.SCHEMATIC in tools) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("TALOS_SCHEMATIC=schematic.yaml\n", True),
+        ("A=1\nexport TALOS_SCHEMATIC='my.yaml' # why\n", True),
+        ("defaults:\n  TALOS_SCHEMATIC: schematic.yaml\n", True),
+        ("TALOS_SCHEMATIC_ID=376567\n", False),
+        ("# TALOS_SCHEMATIC=schematic.yaml\n", False),
+        ('TALOS_SCHEMATIC=""\n', False),
+        ("TALOS_SCHEMATIC=\nA=1\n", False),
+        ("", False),
+    ],
+)
+def test_an_environment_has_a_schematic(text: str, expected: bool) -> None:
+    assert setup.uses_schematic(["A=1\n", text]) is expected
 
 
 LOCKS = {"main.txt": "m1", "dev.txt": "d1", "libvirt.txt": "l1"}

@@ -10,9 +10,9 @@ import pytest
 from scripts import tools
 from scripts.errors import ToolError
 from scripts.process import Result
-from scripts.tools import AGE, AGE_KEYGEN, SOPS, TALOSCTL, Tool
+from scripts.tools import AGE, AGE_KEYGEN, SCHEMATIC_ID, SOPS, TALOSCTL, Tool
 
-ALL = (TALOSCTL, SOPS, AGE, AGE_KEYGEN)
+ALL = (TALOSCTL, SOPS, AGE, AGE_KEYGEN, SCHEMATIC_ID)
 
 
 @pytest.mark.parametrize("tool", ALL, ids=lambda tool: tool.name)

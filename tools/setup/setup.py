@@ -128,6 +128,8 @@ ACTIONLINT = Tool(
     "actionlint", ("actionlint",), 1, "github.com/rhysd/actionlint", ("-version",), exact=True
 )
 SIMULATOR = Tool("simulator", ("talos-simulator",), 2)
+# Tells the ids of schematics; for environments that have one, and for tests.
+SCHEMATIC = Tool("schematic", ("schematic-id",), 1)
 # What runs in the lab's real Talos nodes, and not here.
 MACHINED = Tool("talos-node/machined", ("machined",), 3, "github.com/siderolabs/talos")
 GUEST_TOOLS = (
@@ -206,20 +208,34 @@ def build_name(version: str, sources: Mapping[str, bytes], flags: Sequence[str])
     return f"{version}-{digest([*named, ' '.join(flags).encode()])}"
 
 
-def wanted_tools(wanted: Iterable[str], *, simulated: bool, helm: bool) -> list[Tool]:
+def wanted_tools(
+    wanted: Iterable[str], *, simulated: bool, helm: bool, schematic: bool
+) -> list[Tool]:
     """Which tools are needed.
 
     :param simulated: whether there are to be simulated nodes.
     :param helm: whether an environment needs it.
+    :param schematic: whether an environment has one.
     """
     tools = [AGE, SOPS, TALOSCTL] + ([SIMULATOR] if simulated else [])
     tests = "test" in wanted
+    tools += [SCHEMATIC] if schematic or tests or "schematic" in wanted else []
     return tools + ([HELM] if helm or tests else []) + ([ACTIONLINT] if tests else [])
 
 
 def uses_helm(texts: Iterable[str]) -> bool:
     """Whether one of these files, cluster.env or config.yaml, sets ``CNI_INSTALL`` to helm."""
-    line = re.compile(r"""^\s*(export\s+)?CNI_INSTALL\s*[=:]\s*["']?helm\b""", re.MULTILINE)
+    return _sets("CNI_INSTALL", r"helm\b", texts)
+
+
+def uses_schematic(texts: Iterable[str]) -> bool:
+    """Whether one of these files, cluster.env or config.yaml, sets ``TALOS_SCHEMATIC``."""
+    return _sets("TALOS_SCHEMATIC", r"[^\s\"'#]", texts)
+
+
+def _sets(fact: str, value: str, texts: Iterable[str]) -> bool:
+    """Whether one of these texts sets a fact to what matches a pattern."""
+    line = re.compile(rf"""^[ \t]*(export\s+)?{fact}[ \t]*[=:][ \t]*["']?{value}""", re.MULTILINE)
     return any(line.search(text) for text in texts)
 
 
@@ -923,10 +939,12 @@ def set_up(wanted: Sequence[str]) -> None:
         ensure_environment(wanted)
         ensure_plugins()
         places = [ROOT / "config/config.yaml", *ROOT.glob("patches/envs/*/cluster.env")]
-        helm = uses_helm(path.read_text(errors="replace") for path in places if path.is_file())
+        facts = [path.read_text(errors="replace") for path in places if path.is_file()]
         demo = choose_demo() if "demo" in wanted else ""
         simulated = demo == "demo" or "test" in wanted
-        for tool in wanted_tools(wanted, simulated=simulated, helm=helm):
+        for tool in wanted_tools(
+            wanted, simulated=simulated, helm=uses_helm(facts), schematic=uses_schematic(facts)
+        ):
             ensure_tool(tool)
         ensure_schema()
         if demo == "demo-real" or {"lab", "test"} & set(wanted):
@@ -966,9 +984,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--with",
         dest="wanted",
         action="append",
-        choices=["demo", "lab", "test"],
+        choices=["demo", "lab", "schematic", "test"],
         default=[],
-        help="also what the demo, a lab of real Talos nodes or the tests need",
+        help="also what the demo, a lab of real Talos nodes, schematics or the tests need",
     )
     parser.add_argument("--lock", action="store_true", help="only write requirements/*.txt")
     parser.add_argument("--upgrade", action="store_true", help="with --lock: newest versions")
