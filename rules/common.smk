@@ -14,6 +14,7 @@ from scripts import (
     artifact,
     artifact_check,
     cilium,
+    cilium_network,
     code,
     deploy,
     diff,
@@ -198,7 +199,10 @@ def sources_of(wildcards):
 
 
 def cilium_sources_of(wildcards):
-    return sources.of_files(environment_of(wildcards), cilium_files_of(wildcards))
+    environment = environment_of(wildcards)
+    digest = sources.of_files(environment, cilium_files_of(wildcards))
+    # The rest of the control planes' patches makes no other layer.
+    return f"{digest} {cilium_network.planned_as_text(environment)}"
 
 
 def cilium_files_of(wildcards):

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from scripts import files, helm, inventory, manifests
+from scripts import cilium_network, files, helm, inventory, manifests
 from scripts.errors import PatchError
 from scripts.inject import inject
 from scripts.manifests import Manifest
@@ -100,8 +100,10 @@ def render_layer(environment: Environment) -> str:
         first = _installer(environment, cilium, values)
     else:
         first = _rendered_chart(environment, cilium, values)
-    inlined = [first, *_added(environment)]
+    added = list(_added(environment))
+    inlined = [first, *added]
     manifests.check(inlined)
+    _check_pools(environment, added, values)
     for manifest in inlined:
         if manifests.holds_private_key(manifest.contents):
             raise PatchError(
@@ -139,11 +141,15 @@ _Dumper.add_representer(
 
 
 def values_of(environment: Environment) -> dict[str, Any]:
-    """Cilium's Helm values: shared ones, then the environment's, merged by jsonmerge.
+    """Cilium's Helm values, merged by jsonmerge: what follows from the cluster's subnets, then the
+    shared ones, then the environment's.
 
     Mappings merge, everything else is replaced; a null takes a chart's default away.
     """
-    return inventory.merged(*(_layer(environment, path) for path in _values_files(environment)))
+    return inventory.merged(
+        cilium_network.values_for(cilium_network.planned(environment)),
+        *(_layer(environment, path) for path in _values_files(environment)),
+    )
 
 
 def _layer(environment: Environment, path: Path) -> dict[str, Any]:
@@ -166,13 +172,14 @@ def _injected(environment: Environment, path: Path) -> str:
 
 
 def _check_values(environment: Environment, values: Mapping[str, Any]) -> None:
-    """Refuse values with which Cilium does not come up on Talos, or not without kube-proxy."""
-    wrong = list(_wrong(values))
+    """Refuse values with which Cilium does not come up on Talos, or not in this cluster."""
+    subnets = cilium_network.planned(environment)
+    wrong = [*_wrong(values), *cilium_network.contradictions(values, subnets)]
     if wrong:
         read = " and ".join(str(path) for path in _values_files(environment)) or "no file"
         own = environment.directory / "cilium.yaml"
         raise PatchError(
-            f"{environment.name}: Cilium's values (from {read}) do not fit Talos:\n"
+            f"{environment.name}: Cilium's values (from {read}) do not fit:\n"
             + "\n".join(f"  {line}" for line in wrong),
             hint=f"Set them in {SHARED / 'values.yaml'} for all environments, or in {own} for this "
             f"one.\nWithout Cilium: CNI_INSTALL=none in {environment.env_file}.",
@@ -211,6 +218,23 @@ def _added(environment: Environment) -> Iterator[Manifest]:
         )
         if manifests.objects_of(manifest):
             yield manifest
+
+
+def _check_pools(
+    environment: Environment, added: Iterable[Manifest], values: Mapping[str, Any]
+) -> None:
+    """Refuse a pool of addresses that Cilium would give to no Service."""
+    for manifest in added:
+        for document in manifests.documents_of(manifest):
+            useless = cilium_network.useless_pool(document, values)
+            if useless:
+                leave_out = environment.directory / "cilium/manifests" / Path(manifest.source).name
+                raise PatchError(
+                    f"{manifest.source}: CiliumLoadBalancerIPPool {useless}",
+                    hint="Give it addresses of the other family (the shipped pool: POOL_FIRST and "
+                    f"POOL_LAST in {environment.env_file}).\nWithout such a pool: an empty file "
+                    f"{leave_out}",
+                )
 
 
 def _installer(environment: Environment, cilium: Cilium, values: Mapping[str, Any]) -> Manifest:

@@ -115,6 +115,7 @@ class NodeView:
     :ivar layers: what its config is made of, later ones win.
     :ivar read_config: reads its rendered config; only called where a rule needs it.
     :ivar read_base: generates the config without any layer; only called where a rule needs it.
+    :ivar read_cilium: reads Cilium's values; only called where a rule needs it.
     :ivar warnings: what ``talosctl validate`` warned of.
     """
 
@@ -124,6 +125,7 @@ class NodeView:
     read_config: Callable[[], bytes] = field(default=bytes, compare=False)
     read_base: Callable[[], bytes] = field(default=bytes, compare=False)
     warnings: str = ""
+    read_cilium: Callable[[], Mapping[str, Any]] = field(default=dict, compare=False)
 
     @cached_property
     def all_entries(self) -> list[Entry]:

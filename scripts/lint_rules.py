@@ -7,7 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from scripts import lint_environment, lint_layers, lint_network, lint_values
+from scripts import lint_cilium, lint_environment, lint_layers, lint_network, lint_values
 from scripts.errors import LintError
 from scripts.lint import EnvironmentView, Finding, NodeView
 from scripts.model import Environment
@@ -43,6 +43,7 @@ NODE: dict[str, _NodeRule] = {
         lint_network.subnet_overlap,
         lint_network.address_outside,
         lint_network.node_endpoint,
+        lint_cilium.cilium_values,
     )
 }
 # Rules about an environment as a whole.

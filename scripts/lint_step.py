@@ -53,6 +53,7 @@ def node_view(
         read_config=lambda: config,
         read_base=lambda: _base(environment.cluster, node.role, bundle()),
         warnings=warnings,
+        read_cilium=partial(cilium.values_of, environment),
     )
 
 

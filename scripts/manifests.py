@@ -94,6 +94,15 @@ def _objects(manifest: Manifest) -> tuple[Object, ...]:
     )
 
 
+def documents_of(manifest: Manifest) -> Iterator[Any]:
+    """The objects of a manifest as they are written, scalars as text; Lists are unwrapped.
+
+    :raises PatchError: when it does not parse.
+    """
+    for whole in _documents(manifest):
+        yield from _unwrapped(whole)
+
+
 def _documents(manifest: Manifest) -> Iterator[Any]:
     try:
         # Documents of comments alone are counted, so that numbers are those that people see.

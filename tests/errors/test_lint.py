@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts import inventory, lint_network, lint_rules, lint_step, render, secrets, talosctl
+from scripts import (
+    cilium,
+    inventory,
+    lint_network,
+    lint_rules,
+    lint_step,
+    render,
+    secrets,
+    talosctl,
+)
 from scripts.lint import Finding, by_identity, joined, report
 from scripts.model import Environment
 from tests.project import Project
@@ -38,6 +47,8 @@ def valid(project: Project, monkeypatch: pytest.MonkeyPatch, bundle: bytes) -> P
 
 def found(environment: Environment) -> list[Finding]:
     """What the steps find, without their markers."""
+    if environment.cilium:
+        cilium.write_layer(environment)
     views = [
         lint_step.node_view(environment, node, render.render(environment, node))
         for node in environment.nodes
