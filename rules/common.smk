@@ -19,6 +19,7 @@ from scripts import (
     deploy,
     diff,
     doctor,
+    elsewhere,
     explain,
     housekeeping,
     jobs,
@@ -68,9 +69,15 @@ for _environment in ENVIRONMENTS.values():
     jobs.parsed(lint_rules.switched_off, _environment)
     jobs.parsed(artifact.recipients, _environment)
 
+# What an environment has in common with others, and must not.
+CLASHES = {
+    name: elsewhere.clashes(environment) for name, environment in ENVIRONMENTS.items()
+}
+
 if workflow.is_main_process:
     for _environment in ENVIRONMENTS.values():
         jobs.parsed(housekeeping.warn_of_leftovers, _environment)
+        jobs.parsed(elsewhere.warn_of, _environment, CLASHES[_environment.name])
         jobs.parsed(artifact.tell, _environment)
 else:
     for _environment in ENVIRONMENTS.values():
@@ -97,6 +104,18 @@ LOOKING = {
     "report",
     "artifact_check",
 }
+# Rules that change what runs on machines, or make them.
+TOUCHING = {
+    "apply_controlplane",
+    "apply_worker",
+    "bootstrap_cluster",
+    "reset",
+    "make_network",
+    "make_storage",
+    "make_vm",
+    "start_simulator",
+    "start_lab",
+}
 # After them there is nothing to sum up.
 STOPS = {"simulator_stop", "lab_stop", "vms_stop", "vms_destroy"}
 WORK = set()
@@ -110,6 +129,9 @@ onstart:
     due = {job.rule.name for job in workflow.persistence.dag.needrun_jobs()}
     # Looking does not disturb a run that is at work.
     WORK.update(due - LOOKING)
+    if due & TOUCHING:
+        for environment in ENVIRONMENTS.values():
+            jobs.parsed(elsewhere.check, environment)
     if WORK:
         for environment in ENVIRONMENTS.values():
             jobs.parsed(jobs.hold, environment.name, environment.paths.state)

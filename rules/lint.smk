@@ -15,6 +15,7 @@ rule lint_environment:
     params:
         code=code.digest("lint_step"),
         strict=SETTINGS.strict,
+        elsewhere=lambda wildcards: elsewhere.told(CLASHES[wildcards.env]),
     run:
         jobs.run(
             log,

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from scripts import positions
+from scripts.elsewhere import Clash
 from scripts.model import Environment, Node, natural
 from scripts.patches import Patch, lookup
 from scripts.positions import Keys, Position
@@ -165,6 +166,7 @@ class EnvironmentView:
     :ivar sops_rules: the text of .sops.yaml; "" without one.
     :ivar encrypted: the environment's encrypted files, bundle included, as they are on disk.
     :ivar other_bundles: the own bundles of all other environments, as they are on disk.
+    :ivar clashes: what it has in common with other environments, and must not.
     :ivar read_used: reads which facts patches and Cilium's files use; only called where a rule
         needs it.
     """
@@ -174,6 +176,7 @@ class EnvironmentView:
     sops_rules: str = ""
     encrypted: Mapping[Path, str] = field(default_factory=dict)
     other_bundles: Mapping[Path, str] = field(default_factory=dict)
+    clashes: Sequence[Clash] = ()
     read_used: Callable[[], frozenset[str]] = field(default=frozenset, compare=False)
 
 

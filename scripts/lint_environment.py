@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from scripts import encrypted, known_facts
+from scripts import elsewhere, encrypted, known_facts
 from scripts.lint import EnvironmentView, Finding, NodeView
 from scripts.lint_network import address_of, serves, static_addresses, vips
 from scripts.patches import lookup
@@ -76,6 +76,13 @@ def _cert_sans(view: NodeView) -> Iterator[str]:
         for keys in (("machine", "certSANs"), ("cluster", "apiServer", "certSANs")):
             value = lookup(entry.content, *keys)
             yield from map(str, value if isinstance(value, list) else ())
+
+
+def machine_twice(view: EnvironmentView) -> Iterator[Finding]:
+    """A node's address, MAC address or UUID, or the cluster's endpoint, is another one's, too."""
+    for clash in view.clashes:
+        do = elsewhere.hint(view.environment).splitlines()[0]
+        yield Finding(str(clash.file), f"{clash.message}; nothing is applied to it", do)
 
 
 def fact_name(view: EnvironmentView) -> Iterator[Finding]:

@@ -53,6 +53,7 @@ ENVIRONMENT: dict[str, _EnvironmentRule] = {
         lint_environment.even_control_planes,
         lint_environment.endpoint,
         lint_environment.vip_address,
+        lint_environment.machine_twice,
         lint_environment.fact_name,
         lint_environment.shared_bundle,
         lint_environment.recipients,

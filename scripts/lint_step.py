@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from scripts import cilium, inventory, lint_rules, marker, render, secrets, talosctl
+from scripts import cilium, elsewhere, inventory, lint_rules, marker, render, secrets, talosctl
 from scripts.errors import LintError
 from scripts.inject import REFERENCE
 from scripts.lint import EnvironmentView, Finding, Layer, NodeView, joined, report
@@ -108,6 +108,7 @@ def environment_view(environment: Environment) -> EnvironmentView:
         "".join(_texts([secrets.RULES]).values()),
         encrypted,
         {} if environment.cluster.throwaway else _texts(other_bundles(environment)),
+        elsewhere.clashes(environment),
         partial(_used, environment),
     )
 
