@@ -21,6 +21,7 @@ from scripts import (
     doctor,
     elsewhere,
     explain,
+    files,
     housekeeping,
     jobs,
     journal,
@@ -122,6 +123,8 @@ WORK = set()
 
 
 onstart:
+    if Path(".snakemake").is_dir():
+        jobs.parsed(files.ignore_all, Path(".snakemake"))
     # Made for remote executors: here its timers would hold up the end of each run by a second and
     # have all that is ready looked through again and again.
     if workflow.local_exec:

@@ -68,7 +68,7 @@ def _words(node: Node) -> list[str]:
 
 def write_apply_script(environment: Environment) -> None:
     """Write apply.sh, executable for its owner."""
-    files.private_directory(environment.paths.root)
+    files.output_directory(environment.paths.root)
     text = render_apply_script(environment)
     files.write_atomically(environment.paths.apply_script, text, files.EXECUTABLE_FILE)
 

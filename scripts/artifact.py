@@ -318,7 +318,7 @@ def write_config(environment: Environment, node: Node) -> None:
     if artifact is None:
         raise ArtifactError(f"{environment.name}: there is no artifact to unpack")
     configs = opened(environment, artifact)
-    files.private_directory(environment.paths.root)
+    files.output_directory(environment.paths.root)
     files.write_atomically(environment.paths.config(node), configs[node.config_name])
 
 

@@ -163,6 +163,8 @@ def _write(environment: Environment, left_out: Sequence[Path]) -> Path:
     }
     members[artifact.MANIFEST] = artifact.as_json(content).encode()
     directory = DIRECTORY / environment.name
+    files.private_directory(directory)
+    files.ignore_all(DIRECTORY)
     for old in directory.glob("*.tar.gz"):
         old.unlink()
     return artifact.write(environment, directory, commit, members)

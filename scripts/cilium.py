@@ -85,7 +85,7 @@ def write_layer(environment: Environment) -> None:
     :raises ToolError: when the chart cannot be fetched, or helm is missing.
     """
     layer = render_layer(environment)
-    files.private_directory(environment.paths.root)
+    files.output_directory(environment.paths.root)
     files.write_atomically(environment.paths.cilium, layer)
 
 

@@ -99,20 +99,24 @@ def repository() -> Iterator[Check]:
             "git init && git add . && git commit",
         )
         return
-    for path in ("rendered_configs/x", "logs/x", ".snakemake/x"):
-        if not git.ignores(Path(path)):
-            directory = Path(path).parent
-            yield Check(
-                Verdict.MISSING if directory.name == "rendered_configs" else Verdict.WARNING,
-                f"Git does not ignore {directory}/, which the workflow writes",
-                f"echo '/{directory}/' >> .gitignore",
-            )
+    for name in _PRIVATE:
+        held = Verdict.WARNING if name in ("logs", ".snakemake") else Verdict.MISSING
+        if Path(name).is_dir() and not git.ignores(Path(name) / "x"):
+            what = f"Git does not ignore {name}/, which the workflow writes"
+            yield Check(held, what, f"echo '/{name}/' >> .gitignore")
+        if git.tracks(Path(name)):
+            what = f"Git has files of {name}/, which the workflow writes"
+            yield Check(held, what, f"git rm -r --cached {name}; what was pushed is known")
     yield from _hook(root)
 
 
 # Where the program is, which may be another repository than a person's.
 _PROGRAM = Path(__file__).resolve().parent.parent
 _HOOK = Path("share/hooks/pre-commit")
+
+
+# What the workflow writes; each has Git leave it out by itself, unless Git has it already.
+_PRIVATE = ("rendered_configs", ".simulator", ".lab", "logs", ".snakemake")
 
 
 def _hook(root: Path) -> Iterator[Check]:

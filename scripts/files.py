@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedRandom
@@ -34,6 +35,60 @@ def private_directory(path: Path) -> None:
             f"{path}: cannot be made a directory for you alone: {error.strerror}",
             hint="Remove the file that stands there, or make the directory above writable for you.",
         ) from None
+
+
+_IGNORE_FILE = ".gitignore"
+
+
+def output_directory(path: Path) -> None:
+    """:func:`private_directory`, and Git leaves out all below it, in whoever's repository it is.
+
+    The directory above as well, because all that is in it is of this kind.
+
+    :raises ConfigError: as :func:`private_directory`.
+    """
+    private_directory(path)
+    for directory in (path.parent, path):
+        ignore_all(directory)
+
+
+def ignore_all(directory: Path) -> None:
+    """Have Git leave out a directory with all that is in it, also what says so.
+
+    :raises ConfigError: when that cannot be written.
+    """
+    ignore = directory / _IGNORE_FILE
+    # Whatever a person wrote there stays; an empty one was left by a full disk.
+    if not (ignore.exists() and ignore.stat().st_size):
+        write_atomically(ignore, "*\n")
+
+
+def ignore(path: Path) -> None:
+    """Have Git leave out a file that stands among others which belong into Git.
+
+    Its name goes into the ``.gitignore`` beside it.
+
+    :raises ConfigError: when that cannot be written.
+    """
+    line = "/" + re.sub(r"([\\*?\[ ])", r"\\\1", path.name)
+    ignore = path.with_name(_IGNORE_FILE)
+    try:
+        ignore.parent.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        with ignore.open("a+", encoding="utf-8", errors="surrogateescape") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            said = file.read()
+            if line not in said.splitlines():
+                file.write(f"\n{line}\n" if said and not said.endswith("\n") else f"{line}\n")
+    except OSError as error:
+        raise _not_written(ignore, error) from None
+
+
+def _not_written(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"{path}: cannot be written: {error.strerror}",
+        hint="Make the directory writable for you, or run as the user it belongs to.",
+    )
 
 
 def temporary_path(path: Path, number: int = 0) -> Path:
@@ -147,10 +202,7 @@ def _written(path: Path, content: str | bytes, mode: int) -> Iterator[Temporary]
             os.fsync(made.file.fileno())
             yield made
     except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be written: {error.strerror}",
-            hint="Make the directory writable for you, or run as the user it belongs to.",
-        ) from None
+        raise _not_written(path, error) from None
 
 
 def create_exclusively(path: Path, content: str | bytes) -> bool:

@@ -25,6 +25,24 @@ def ignores(path: Path) -> bool:
     return _ask("check-ignore", "--no-index", str(path)) is not None
 
 
+def tracks(path: Path) -> bool:
+    """Whether Git has a file at or below this path, whatever it ignores."""
+    return bool(_ask("ls-files", "--", str(path)))
+
+
+def would_take(path: Path) -> bool:
+    """Whether ``git add`` takes a file at this path, wherever that is.
+
+    In the project also where there is no repository yet.
+    """
+    there = next(parent for parent in path.absolute().parents if parent.is_dir())
+    inside = _ask("-C", str(there), "rev-parse", "--is-inside-work-tree")
+    if inside is None:
+        return path.resolve().is_relative_to(Path.cwd())
+    ignored = _ask("-C", str(there), "check-ignore", "--no-index", str(path.absolute()))
+    return inside.strip() == "true" and ignored is None
+
+
 def hook(name: str) -> Path | None:
     """The hook of that name; None where there is none."""
     directory = _ask("rev-parse", "--git-path", "hooks")

@@ -41,6 +41,7 @@ def run(log: Sequence[str], step: Callable[_P, None], *args: _P.args, **kwargs: 
     """
     with progress.also_into(Path(log[0])), journal.noted(Path(log[0])):
         try:
+            files.ignore_all(Path(log[0]).parent)
             step(*args, **kwargs)
         except TalosmakeError as error:
             progress.fail(f"Error: {error}")
@@ -82,7 +83,7 @@ def hold(environment: str, state: Path) -> None:
     :raises ConfigError: when the lock cannot be made.
     """
     path = state / "lock"
-    files.private_directory(state.parent)
+    files.output_directory(state.parent)
     files.private_directory(state)
     try:
         handle = path.open("a+")

@@ -132,7 +132,7 @@ def power_on(environment: Environment, node: Node) -> None:
     """Start QEMU for a node, with the disk it had."""
     directory = state_directory(environment, node)
     files.private_directory(STATE)
-    files.private_directory(directory.parent)
+    files.output_directory(directory.parent)
     files.private_directory(directory)
     _ensure_disk(directory / "disk.raw")
     (directory / "console.log").unlink(missing_ok=True)  # the one of the last time

@@ -300,7 +300,7 @@ def write(environments: Sequence[Environment], workflow: Workflow) -> None:
     """The target ``dag``: ``dag.svg`` and ``dag.mmd`` of each environment."""
     for environment in environments:
         drawn = gather(environment, workflow)
-        files.private_directory(environment.paths.root)
+        files.output_directory(environment.paths.root)
         for path, text in (
             (environment.paths.dag, svg(drawn)),
             (environment.paths.dag.with_suffix(".mmd"), mermaid(drawn)),

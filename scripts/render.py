@@ -52,7 +52,7 @@ def stages(environment: Environment, node: Node, layers: Sequence[Patch]) -> Ite
 def write_config(environment: Environment, node: Node) -> None:
     """Render a node's machine config into its file."""
     config = render(environment, node)
-    files.private_directory(environment.paths.root)
+    files.output_directory(environment.paths.root)
     files.write_atomically(environment.paths.config(node), config)
 
 

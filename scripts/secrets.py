@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from scripts import age, files, sops, talosctl
+from scripts import age, files, git, sops, talosctl
 from scripts.errors import SecretsError
 from scripts.model import Environment
 from scripts.progress import say
@@ -293,10 +293,17 @@ def _identity() -> tuple[bytes, Path | None]:
         pass
     except OSError as error:
         raise SecretsError(f"{path}: cannot be read: {error.strerror}") from None
+    _keep_out_of_git(path)
     pair = age.new_key()
     if not files.create_exclusively(path, pair.identity):
         return path.read_bytes(), None
     return pair.identity, path
+
+
+def _keep_out_of_git(*paths: Path) -> None:
+    for path in paths:
+        if git.would_take(path):
+            files.ignore(path)
 
 
 def _configured_key_file() -> Path:
@@ -334,6 +341,7 @@ def create_throwaway(environment: Environment) -> bool:
         raise SecretsError(f"{environment.name}: is no environment on this machine alone")
     files.remove_leftover(key)
     bundle = environment.bundle
+    _keep_out_of_git(key, bundle, throwaway_marker(environment))
     if bundle.exists():
         if not key.exists():
             raise SecretsError(

@@ -72,7 +72,7 @@ def start(environment: Environment) -> None:
     :raises NodeError: when they do not come up.
     """
     directory = state_directory(environment)
-    files.private_directory(directory)
+    files.output_directory(directory)
     nodes = directory / "nodes.json"
     changed = not nodes.exists() or nodes.read_text() != nodes_json(environment)
     files.write_atomically(nodes, nodes_json(environment))

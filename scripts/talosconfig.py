@@ -8,7 +8,7 @@ from scripts.model import Environment
 
 def write_client_certificate(environment: Environment) -> None:
     """Make a talosconfig for the bundle. It differs each time, so only a new bundle makes it."""
-    files.private_directory(environment.paths.root)
+    files.output_directory(environment.paths.root)
     talosconfig = talosctl.gen_talosconfig(environment.cluster, secrets.bundle_of(environment))
     files.write_atomically(environment.paths.client_certificate, talosconfig)
 

@@ -68,14 +68,22 @@ def _of(dev: Project) -> str:
 def test_git(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.root)
     subprocess.run(["git", "init", "-q", "."], check=True)
+    assert _hook() == ("no pre-commit hook looks for unencrypted secrets", False)
+    # Of an older version, and of one that had no directory to ignore.
+    for name in ("rendered_configs", "logs", ".snakemake"):
+        project.write(f"{name}/x", "")
+    project.run("git", "add", "rendered_configs")
     found = {check.what: check.verdict for check in doctor.repository()}
     assert found == {
         "Git does not ignore rendered_configs/, which the workflow writes": Verdict.MISSING,
+        "Git has files of rendered_configs/, which the workflow writes": Verdict.MISSING,
         "Git does not ignore logs/, which the workflow writes": Verdict.WARNING,
         "Git does not ignore .snakemake/, which the workflow writes": Verdict.WARNING,
         "no pre-commit hook looks for unencrypted secrets": Verdict.WARNING,
     }
-    project.write(".gitignore", "/rendered_configs/\n/logs/\n/.snakemake/\n")
+    *mends, _ = [check.mend.partition(";")[0] for check in doctor.repository()]
+    assert project.run("sh", "-ec", "\n".join(mends)).code == 0
+    assert len(list(doctor.repository())) == 1
     hook = project.write(".git/hooks/pre-commit", "#!/bin/sh\n")
     assert _hook() == (".git/hooks/pre-commit does not look for unencrypted secrets", False)
     hook.write_text("#!/bin/sh\nexec .venv/bin/python -m scripts.check_secrets\n")

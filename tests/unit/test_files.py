@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,42 @@ def test_private_directory_that_is_a_file_is_a_clear_error(tmp_path: Path) -> No
 def test_sha256_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert files.sha256_of(tmp_path / "x").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+def test_git_leaves_out_what_an_output_directory_holds(tmp_path: Path) -> None:
+    root = tmp_path / "rendered_configs/dev"
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    files.output_directory(root)
+    (root / "talosconfig").write_text("x")
+    assert status(tmp_path) == []
+    assert root.stat().st_mode & 0o777 == 0o700
+    # What a person wrote there stays; what a full disk left of it does not.
+    (root / ".gitignore").write_text("*.yaml\n")
+    (root.parent / ".gitignore").write_text("")
+    files.output_directory(root)
+    assert (root / ".gitignore").read_text() == "*.yaml\n"
+    assert (root.parent / ".gitignore").read_text() == "*\n"
+
+
+def status(repository: Path) -> list[str]:
+    command = ["git", "status", "--porcelain", "--untracked-files=all"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, check=True, text=True)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", ["age.key", "#a", "!a", "a b*[c]?\\d ", "-x"])
+def test_git_leaves_out_a_single_file(tmp_path: Path, name: str) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / ".gitignore").write_text("other")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(files.ignore, [tmp_path / "keys" / name, tmp_path / name] * 4))
+    (tmp_path / "keys" / name).write_text("x")
+    (tmp_path / name).write_text("x")
+    assert status(tmp_path) == ["?? .gitignore", "?? keys/.gitignore"]
+    assert len((tmp_path / ".gitignore").read_text().splitlines()) == 2
+
+
+def test_directory_that_cannot_be_left_out_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a/.gitignore").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"a/\.gitignore: cannot be written: "):
+        files.ignore(tmp_path / "a/key")
