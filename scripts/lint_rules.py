@@ -32,7 +32,6 @@ NODE: dict[str, _NodeRule] = {
         lint_values.kubernetes_image,
         lint_values.installer_image,
         lint_values.control_plane_settings,
-        lint_values.partial_ca,
         lint_values.null_value,
         lint_values.talosctl_warning,
         lint_layers.doubled_item,

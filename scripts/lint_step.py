@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts import cilium, elsewhere, inventory, lint_rules, marker, render, secrets, talosctl
+from scripts import cilium, elsewhere, inventory, lint_rules, marker, render, secrets
 from scripts.errors import LintError
 from scripts.inject import REFERENCE
 from scripts.lint import EnvironmentView, Finding, Layer, NodeView, joined, report
-from scripts.model import Cluster, Environment, Node, Role
+from scripts.model import Environment, Node
 from scripts.patches import Patch
 from scripts.progress import warn
 from scripts.redact import redact
@@ -51,7 +51,7 @@ def node_view(
         node,
         layers,
         read_config=lambda: config,
-        read_base=lambda: _base(environment.cluster, node.role, bundle()),
+        read_base=lambda: render.base_of(environment.cluster, node.role, bundle()),
         warnings=warnings,
         read_cilium=partial(cilium.values_of, environment),
     )
@@ -61,11 +61,6 @@ def _layer(patch: Patch, *, generated: bool) -> Layer:
     plain = not generated and not patch.secret
     raw = patch.path.read_text(encoding="utf-8") if plain else patch.text
     return Layer(patch, raw, generated)
-
-
-@cache
-def _base(cluster: Cluster, role: Role, bundle: bytes) -> bytes:
-    return talosctl.gen_config(cluster, role, bundle, [])
 
 
 def findings(environment: Environment) -> list[Finding]:

@@ -135,28 +135,6 @@ def control_plane_settings(view: NodeView) -> Iterator[Finding]:
             )
 
 
-def partial_ca(view: NodeView) -> Iterator[Finding]:
-    """A certificate authority with one half only; the other one is then blanked."""
-    places = (
-        ("machine", "ca"),
-        ("cluster", "ca"),
-        ("cluster", "aggregatorCA"),
-        ("cluster", "etcd", "ca"),
-    )
-    for entry in view.machine:
-        for keys in places:
-            given = [part for part in ("crt", "key") if lookup(entry.content, *keys, part)]
-            if len(given) != 1 or (view.node.role is Role.WORKER and given == ["crt"]):
-                continue
-            other = "key" if given == ["crt"] else "crt"
-            yield Finding(
-                entry.where(*keys),
-                f"{entry.label(keys)}: has {given[0]} and no {other}; Talos replaces both, so "
-                f"{other} becomes empty",
-                "Leave it out, as the bundle gives both; or give both, in an encrypted patch.",
-            )
-
-
 def null_value(view: NodeView) -> Iterator[Finding]:
     """A null: Talos ignores most, and some blank or crash what they stand for."""
     for entry in view.entries:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
-from scripts import cilium, files, hints, manifests, positions, secrets, talosctl
+from scripts import cilium, files, hints, identity, manifests, positions, secrets, talosctl
 from scripts.errors import PatchError
 from scripts.inject import inject
-from scripts.model import Environment, Node, Role
+from scripts.model import Cluster, Environment, Node, Role
 from scripts.patches import Patch, check_documents, check_role, hostname_patch, lookup, parse
 from scripts.redact import redact, secret_scalars, without_quotes
 
@@ -20,7 +21,8 @@ def render(environment: Environment, node: Node) -> bytes:
     """The machine config of a node: the same bytes for the same input, everywhere.
 
     :raises PatchError: for a patch that does not parse, names something unknown, does not fit the
-        node's role, or is refused by talosctl; with the file it stands in.
+        node's role, is refused by talosctl, or makes the node one of another cluster; with the file
+        it stands in.
     :raises SecretsError: when the bundle or an encrypted patch cannot be had.
     """
     bundle = secrets.bundle_of(environment)
@@ -29,6 +31,7 @@ def render(environment: Environment, node: Node) -> bytes:
         config = _generate(environment, node, bundle, layers)
     except PatchError as error:
         raise _blamed(environment, node, bundle, layers, error) from None
+    _check_identity(environment, node, config, layers)
     if len(config) > _LARGEST:
         raise PatchError(
             f"{environment.name}/{node.name}: the machine config has {len(config)} bytes, and "
@@ -186,6 +189,45 @@ def _generate(
 ) -> bytes:
     texts = [layer.text for layer in layers]
     return talosctl.gen_config(environment.cluster, node.role, bundle, texts)
+
+
+@cache
+def base_of(cluster: Cluster, role: Role, bundle: bytes) -> bytes:
+    """The config of a role without any layer."""
+    return talosctl.gen_config(cluster, role, bundle, [])
+
+
+def _check_identity(
+    environment: Environment, node: Node, config: bytes, layers: Sequence[Patch]
+) -> None:
+    """Refuse a config of another cluster, with the patches that make it one."""
+    bundle = secrets.bundle_of(environment)
+    found = identity.differences(
+        identity.documents(config),
+        identity.documents(base_of(environment.cluster, node.role, bundle)),
+        identity.documents(bundle).get(("", "")),
+        secret=not environment.stand_in,
+    )
+    if found:
+        stages_ = [identity.documents(stage) for stage in stages(environment, node, layers)]
+        raise identity.refused(
+            [(place, _place(layers[identity.layer_of(stages_, place)], place)) for place in found],
+            f"{environment.name}/{node.name}",
+            str(environment.bundle),
+            str(environment.env_file),
+        )
+
+
+def _place(patch: Patch, place: identity.Difference) -> str:
+    """The file that sets a place, with its line where that can be told."""
+    # Lines of encrypted files are not those that one edits.
+    found = {} if patch.secret else positions.of(_read_bytes(patch.path).decode())
+    for number, document in enumerate(patch.documents):
+        if identity.of(document) == place.document:
+            for end in range(len(place.keys), 0, -1):
+                if (number, place.keys[:end]) in found:
+                    return f"{patch.path}:{found[number, place.keys[:end]].line}"
+    return str(patch.path)
 
 
 def _blamed(
