@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,9 +92,26 @@ def _git(*arguments: str) -> str:
 def committed(path: Path) -> str | None:
     """What the last commit holds at a path; None outside a repository, or where it holds nothing.
 
-    :param path: below the working directory.
+    :param path: below the working directory; links in the commit are followed.
+    :raises ToolError: when there is a repository, and Git does not read it.
     """
-    return _ask("show", f"HEAD:./{path}")
+    command = ["git", "cat-file", "--batch", "--follow-symlinks"]
+    try:
+        result = run(command, stdin=f"HEAD:./{path}\n".encode(), timeout=10)
+        said = "" if result.ok else (result.stderr.strip().splitlines() or ["no message"])[0]
+    except ToolError as error:
+        said = error.message
+    if not said:
+        head, _, content = result.stdout.partition(b"\n")
+        is_there = re.fullmatch(rb"[0-9a-f]+ blob [0-9]+", head)
+        return content.removesuffix(b"\n").decode(errors="replace") if is_there else None
+    here = Path.cwd()
+    if any((directory / ".git").exists() for directory in (here, *here.parents)):
+        raise ToolError(
+            f"{path}: Git does not say what the last commit holds: {said}",
+            hint="Mend that first: what is in Git counts here.",
+        )
+    return None
 
 
 def _ask(*arguments: str) -> str | None:

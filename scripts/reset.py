@@ -8,7 +8,7 @@ from functools import partial
 
 import yaml
 
-from scripts import envfile, etcd, git, guard, named, secrets
+from scripts import etcd, guard, named, protection, secrets
 from scripts.deploy import NO_ANSWER, wait_until_reachable
 from scripts.errors import ConfigError, NodeError, TalosmakeError
 from scripts.live import Live, State, foreign, judged, maintenance_api, observe, secure_api
@@ -69,14 +69,10 @@ def _check_confirmed(environment: Environment, name: str | None, confirm: str) -
 
 def _check_unprotected(environment: Environment) -> None:
     """Refuse a protected environment; a change that is not committed yet does not count."""
-    path = environment.env_file
-    committed = git.committed(path)
-    said = envfile.parse(committed, path) if committed else {}
-    protected = environment.cluster.protected
-    if protected or said.get("PROTECTED") == "true":
+    said = protection.of(environment)
+    if said:
         raise ConfigError(
-            f"{path}: {'' if protected else 'the last commit says '}PROTECTED=true: no node of "
-            f"{environment.name} is reset",
+            f"{said}: no node of {environment.name} is reset",
             hint="Change that line to PROTECTED=false and commit it; then run the same command.",
         )
 
@@ -89,12 +85,12 @@ def _tell(environment: Environment, nodes: Sequence[Node], name: str | None) -> 
     lines = [f"  {node.name} ({node.address}): {_would(environment, node, name)}" for node in nodes]
     command = f"snakemake reset --config env={environment.name}"
     command += f" node={name} confirm={name}" if name else f" confirm={environment.name}"
-    protected = environment.cluster.protected
+    protected = protection.of(environment)
     say(
         f"{environment.name}: a reset wipes config and data of a node and reboots it into "
         "maintenance mode; Talos stays on its disk. Nothing was done. It would be:\n"
         + "\n".join(lines)
-        + (f"\n  -> refused as long as {environment.env_file} says PROTECTED=true" * protected)
+        + (f"\n  -> refused as long as {protected}" if protected else "")
         + f"\n  -> to do it:  {command}"
     )
 

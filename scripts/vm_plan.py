@@ -386,7 +386,8 @@ class _Planner:
         if self.protected:
             self.refuse(
                 f"{env}/{node}: {what}, which loses its data, and {env} is protected",
-                "Set its size back in Git; or remove PROTECTED=true from cluster.env first.",
+                "Set its size back in Git; or change the line to PROTECTED=false in cluster.env "
+                "and commit it first.",
             )
         elif self.confirmed != node:
             self.refuse(

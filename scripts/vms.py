@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from scripts import hypervisor, images, marker
+from scripts import hypervisor, images, marker, protection
 from scripts.errors import MachineError
 from scripts.hypervisor import Hypervisor
 from scripts.model import Environment, Node
@@ -95,7 +95,7 @@ def _read(environment: Environment, confirm: str) -> _Session:
     vms = replace(vms, boot=boot)
     libvirt = connection(vms.uri)
     current = libvirt.current(vms, environment.name)
-    decided = plan(vms, current, confirm, protected=environment.cluster.protected)
+    decided = plan(vms, current, confirm, protected=bool(protection.of(environment)))
     return _Session(environment, vms, libvirt, current, decided)
 
 
@@ -513,10 +513,10 @@ def _check_destroy(
     environment: Environment, confirm: str, owners: dict[str, Owner], *, allowed: bool
 ) -> None:
     name = environment.name
-    if environment.cluster.protected:
+    said = protection.of(environment)
+    if said:
         raise MachineError(
-            f"{name}: is protected (PROTECTED=true in {environment.env_file}); "
-            "nothing is destroyed",
+            f"{name}: is protected ({said}); nothing is destroyed",
             hint="Remove that line first, and commit it, if its machines are really to go.",
         )
     if not allowed:

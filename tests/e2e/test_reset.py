@@ -185,7 +185,7 @@ def test_protected_environment_is_not_reset(up: Project) -> None:
     assert "refused as long as" in up.ok(*RESET, "node=worker_1").output
     for arguments in (("node=worker_1", "confirm=worker_1"), ("confirm=lab",)):
         error = up.fails(*RESET, *arguments)
-        assert f"{env_file}: PROTECTED=true: no node of lab is reset" in error
+        assert f"{env_file} says PROTECTED=true: no node of lab is reset" in error
     # Taken out, but not in Git yet.
     git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org")
     for command in (("init", "-q"), ("add", env_file), ("commit", "-qm", "x")):
@@ -193,7 +193,7 @@ def test_protected_environment_is_not_reset(up: Project) -> None:
         assert done.code == 0, done.output
     up.write(env_file, open_to_all)
     error = up.fails(*RESET, "node=worker_1", "confirm=worker_1")
-    assert "the last commit says PROTECTED=true" in error
+    assert f"in the last commit {env_file} says PROTECTED=true" in error
     assert not _log(up, "Reset")
     up.run(*git, "commit", "-qam", "x")
     up.ok(*RESET, "node=worker_1", "confirm=worker_1")
