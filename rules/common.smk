@@ -267,9 +267,12 @@ def before_worker(wildcards):
 
 
 def before_apply(environment):
-    """With strict, nothing is applied before lint has found nothing; an artifact says so itself."""
+    """Nothing is applied before all configs were looked at together; an artifact's were before.
+
+    Two nodes with one name are an error, whatever lint is told; with strict, all it finds is one.
+    """
     paths = environment.paths
-    linted = [paths.linted] if SETTINGS.strict and not SETTINGS.artifact else []
+    linted = [] if SETTINGS.artifact else [paths.linted]
     return [paths.talosconfig, *machine_files(environment), *linted]
 
 

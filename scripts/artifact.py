@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scripts import age, archive, files, git, lint_step, marker, redacted, secrets
+from scripts import age, archive, files, git, lint_step, marker, node_names, redacted, secrets
 from scripts.artifact_model import Artifact, PackedNode
 from scripts.errors import ArtifactError, InventoryError, SecretsError, ToolError
 from scripts.lint import report
@@ -58,6 +58,7 @@ def make(environment: Environment) -> None:
     """
     commit = git.commit()
     configs = {node.config_name: validated_config(environment, node) for node in environment.nodes}
+    node_names.check(environment, configs)
     members = review(environment)
     members[MANIFEST] = _manifest(environment, commit, members, configs)
     members[SEAL] = (secrets.seal(environment, members[MANIFEST]) + "\n").encode()
@@ -368,6 +369,7 @@ def _open(environment: Environment, artifact: Artifact) -> dict[str, bytes]:
             "nothing was sent",
             hint=_AGAIN,
         )
+    node_names.check(environment, configs)
     return configs
 
 

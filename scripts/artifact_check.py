@@ -20,6 +20,7 @@ from scripts import (
     files,
     git,
     lint_step,
+    node_names,
     plain_secrets,
     render,
     sops,
@@ -86,6 +87,7 @@ def _check(environment: Environment, strict: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="talosmake-check-") as directory:
         checked = stand_in(environment, Path(directory))
         _render(checked)
+        node_names.check_rendered(checked, checked.nodes)
         apply_script.write_apply_script(checked)
         found = lint_step.findings(checked)
         print(report(environment, found))

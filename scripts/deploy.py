@@ -6,7 +6,17 @@ import hashlib
 from collections.abc import Callable
 from typing import TypeVar
 
-from scripts import files, guard, manifests, marker, redacted, rollout, talosctl
+from scripts import (
+    files,
+    guard,
+    machine_record,
+    manifests,
+    marker,
+    node_names,
+    redacted,
+    rollout,
+    talosctl,
+)
 from scripts.errors import NodeError
 from scripts.live import (
     Live,
@@ -22,7 +32,7 @@ from scripts.live import (
     same_config,
     secure_api,
 )
-from scripts.model import Environment, Node
+from scripts.model import Environment, Node, Role
 from scripts.progress import Wait, say
 from scripts.talosctl import CallError, Failure
 from scripts.validate import validated_config
@@ -48,22 +58,13 @@ def apply_config(environment: Environment, node: Node) -> None:
     :raises NodeError: when the node does not answer, refuses, or is not the right one.
     """
     config = validated_config(environment, node)
+    # Also where the job that checks all was left out; what is not rendered yet gets nothing yet.
+    node_names.check_rendered(environment, _named_beside(environment, node))
     with rollout.turn(environment, node):
         mode, answer = _apply(environment, node, config)
     answer = answer_about(environment, node, config, answer)
     say(f"{environment.name}/{node.name}: {answer}")
     redacted.write_applied(environment, node, config)
-    marker.write(
-        environment.paths.machine_of(node),
-        step="applied",
-        node=node.name,
-        address=node.address,
-        endpoint=node.endpoint,
-        hostname=node.hostname,
-        maintenance_address=node.maintenance_address,
-        mac=node.mac if node.mac_check else "",
-        uuid=node.uuid,
-    )
     marker.write(
         environment.paths.applied(node),
         step="applied",
@@ -73,6 +74,16 @@ def apply_config(environment: Environment, node: Node) -> None:
         mode=mode,
         answer=answer,
     )
+
+
+def _named_beside(environment: Environment, node: Node) -> list[Node]:
+    """The nodes whose names a node's is compared with: control planes with all, workers with them.
+
+    All that are rendered are compared before by a job of their own.
+    """
+    if node.role is Role.CONTROLPLANE:
+        return list(environment.nodes)
+    return [*environment.control_planes, node]
 
 
 def _apply(environment: Environment, node: Node, config: bytes) -> tuple[str, str]:
@@ -103,16 +114,23 @@ def _apply_once(environment: Environment, node: Node, config: bytes, live: Live)
         api = maintenance_api(environment, node)
         guard.check_machine(environment, node, api, live.macs)
         say(f"{environment.name}/{node.name}: applying in maintenance mode ({api.address})")
+        _record(environment, node, config)
         answer = api.apply(config)
         _wait_until_applied(environment, node, config)
         return "maintenance", answer
     guard.check_cluster(environment, node, live.config, guard.cluster_id(config))
     if same_config(live.config, config) and not _is_pending(environment, node, config):
+        _record(environment, node, config)
         return "none", UNCHANGED
     mode, answer = _apply_to_running(environment, node, config)
     if node == environment.first_control_plane and environment.paths.bootstrapped.exists():
         _tell_of_manifests(environment, live.config, config)
     return mode, answer
+
+
+def _record(environment: Environment, node: Node, config: bytes) -> None:
+    """Record the machine before anything is sent: one that takes it may never be heard again."""
+    machine_record.write(environment, node, node_names.of_config(config))
 
 
 def _is_pending(environment: Environment, node: Node, config: bytes) -> bool:
@@ -144,6 +162,7 @@ def _apply_to_running(environment: Environment, node: Node, config: bytes) -> tu
     api = secure_api(environment, node)
     guard.check_machine(environment, node, api)
     say(f"{environment.name}/{node.name}: applying to the running node, mode {mode}")
+    _record(environment, node, config)
     if mode == "staged":
         return mode, f"{api.apply(config, mode)}; it runs as before until you reboot it"
     if mode != "reboot":
@@ -359,35 +378,54 @@ def _asked(environment: Environment, node: Node, ask: Callable[[talosctl.Node], 
 
 
 def _wait_for_etcd(environment: Environment) -> list[str]:
-    """Wait until every control plane knows as many etcd members as there are control planes."""
+    """Wait until every control plane is a voting member of one etcd, each by its own word.
+
+    Members are not counted: one may be a machine's that is gone, or of another name.
+
+    :returns: the members' names.
+    """
+    nodes: dict[str, str] = {}
+    for node in environment.control_planes:
+        _wait_for_members(environment, node, nodes)
     members: list[str] = []
     for node in environment.control_planes:
-        who = f"{environment.name}/{node.name}"
-        wanted = len(environment.control_planes)
-        state = ""
-        hint = (
-            f"See what it does: talosctl --talosconfig {environment.paths.talosconfig} "
-            f"{node.target} service etcd"
-        )
-        timeout = environment.settings.etcd_timeout
-        for attempt in Wait(who, f"{wanted} etcd members", timeout, hint):
-            try:
-                # Without an etcd that runs, a node leaves the other question without an answer.
-                state = state if state == "Running" else secure_api(environment, node).etcd_state()
-                if state != "Running":
-                    attempt.because(f"its etcd is {state or 'not known'}")
-                    continue
-                known = secure_api(environment, node).etcd_members()
-            except CallError as error:
-                if error.failure not in (Failure.UNREACHABLE, Failure.FAILED_PRECONDITION):
-                    raise judged(environment, node, error) from None
-                attempt.because(error.message)
-                continue
-            members = [member.hostname for member in known if not member.learner]
-            if len(members) >= wanted:
-                break
-            attempt.because(f"it knows {len(members)}: {', '.join(members)}")
+        members = _wait_for_members(environment, node, nodes)
     return members
+
+
+def _wait_for_members(environment: Environment, node: Node, nodes: dict[str, str]) -> list[str]:
+    """Wait until a control plane votes in an etcd that has these members.
+
+    :param nodes: control planes by the identifiers of their members; this one is put into it.
+    :returns: the names of those that vote.
+    """
+    hint = (
+        f"See what it does: talosctl --talosconfig {environment.paths.talosconfig} "
+        f"{node.target} service etcd"
+    )
+    who, wanted = f"{environment.name}/{node.name}", len(environment.control_planes)
+    for attempt in Wait(who, f"{wanted} etcd members", environment.settings.etcd_timeout, hint):
+        try:
+            # Without an etcd that runs, a node leaves the other questions without an answer.
+            state = secure_api(environment, node).etcd_state()
+            if state != "Running":
+                attempt.because(f"its etcd is {state or 'not known'}")
+                continue
+            own = secure_api(environment, node).etcd_status().member
+            known = secure_api(environment, node).etcd_members()
+        except CallError as error:
+            passing = (Failure.UNREACHABLE, Failure.FAILED_PRECONDITION, Failure.OTHER)
+            if error.failure not in passing:
+                raise judged(environment, node, error) from None
+            attempt.because(error.message)
+            continue
+        voters = {member.identifier: member.hostname for member in known if not member.learner}
+        absent = [name for one, name in {**nodes, own: node.name}.items() if one not in voters]
+        if not absent:
+            nodes[own] = node.name
+            return list(voters.values())
+        attempt.because(f"it knows {', '.join(voters.values())}; not in it: {', '.join(absent)}")
+    raise AssertionError("the loop returns or raises")
 
 
 def _kubeconfig(environment: Environment) -> bytes:

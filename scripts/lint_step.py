@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts import cilium, elsewhere, inventory, lint_rules, marker, render, secrets
+from scripts import cilium, elsewhere, inventory, lint_rules, marker, node_names, render, secrets
 from scripts.errors import LintError
 from scripts.inject import REFERENCE
 from scripts.lint import EnvironmentView, Finding, Layer, NodeView, joined, report
@@ -140,8 +140,10 @@ def lint_environment(environment: Environment, strict: bool) -> None:
     """Say what lint finds, as a warning, and write the marker that it was said.
 
     :param strict: findings are an error, and no marker is written.
+    :raises InventoryError: when two nodes have one name by their configs.
     :raises LintError: with all findings, when ``strict``.
     """
+    node_names.check_rendered(environment, environment.nodes)
     found = findings(environment)
     if found and strict:
         raise _refused(environment, found)
@@ -153,10 +155,12 @@ def lint_environment(environment: Environment, strict: bool) -> None:
 def show(environments: Sequence[Environment], strict: bool) -> None:
     """The target ``lint``: print all findings, whether they were said before or not.
 
+    :raises InventoryError: when two nodes of an environment have one name by their configs.
     :raises LintError: when there are any, and ``strict``.
     """
     refused = []
     for environment in environments:
+        node_names.check_rendered(environment, environment.nodes)
         found = findings(environment)
         if found and strict:
             refused.append(_refused(environment, found))

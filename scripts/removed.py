@@ -28,7 +28,7 @@ def removed_nodes(environment: Environment) -> list[Node]:
                 "NODE_MAINTENANCE_IP": said.get("maintenance_address", ""),
                 "NODE_ENDPOINT": said.get("endpoint", ""),
             }
-            hostname = said.get("hostname", name.replace("_", "-"))
+            hostname = said.get("hostname") or name.replace("_", "-")
             directory = environment.directory / role.directory / name
             node = Node(name, role, hostname, said["address"], directory, (), facts)
             if not any(_may_be_one(node, other) for other in environment.nodes):

@@ -8,16 +8,17 @@ from functools import partial
 
 import yaml
 
-from scripts import etcd, guard, named, protection, secrets
+from scripts import etcd, guard, machine_record, named, node_names, protection, secrets
 from scripts.deploy import NO_ANSWER, wait_until_reachable
 from scripts.errors import ConfigError, NodeError, TalosmakeError
 from scripts.live import Live, State, foreign, judged, maintenance_api, observe, secure_api
+from scripts.members import described, has_address
 from scripts.model import Environment, Node, Role
 from scripts.progress import Wait, in_this_log, say
 from scripts.removed import removed_nodes
 from scripts.rollout import WITHOUT_ETCD
 from scripts.settings import Settings
-from scripts.talosctl import CallError
+from scripts.talosctl import CallError, Member
 
 
 def reset(environments: Sequence[Environment], settings: Settings) -> None:
@@ -47,8 +48,8 @@ def reset(environments: Sequence[Environment], settings: Settings) -> None:
         if name is None:
             _reset_all(environment, settings.workers_at_once)
         else:
-            _reset_node(environment, nodes[0])
-            _say_what_is_left(environment, nodes[0])
+            name_there = _reset_node(environment, nodes[0])
+            _say_what_is_left(environment, nodes[0], name_there)
 
 
 def _targets(environment: Environment, name: str | None) -> list[Node]:
@@ -142,10 +143,11 @@ def _error_of(environment: Environment, node: Node) -> TalosmakeError | None:
     return None
 
 
-def _reset_node(environment: Environment, node: Node, *, whole: bool = False) -> None:
+def _reset_node(environment: Environment, node: Node, *, whole: bool = False) -> str:
     """Reset a node, again if no answer came, and wait for it in maintenance mode.
 
     :param whole: all nodes are to be reset, so etcd may lose its quorum.
+    :returns: the name that it had to Kubernetes; "" where nobody knows.
     """
     who = f"{environment.name}/{node.name}"
     for left in range(environment.settings.apply_retries, -1, -1):
@@ -155,6 +157,7 @@ def _reset_node(environment: Environment, node: Node, *, whole: bool = False) ->
             if live.state is State.MAINTENANCE:
                 say(f"{who}: is in maintenance mode")
             else:
+                _record_names(environment, node, live)
                 _send(environment, node, whole=whole)
             break
         except CallError as error:
@@ -164,8 +167,25 @@ def _reset_node(environment: Environment, node: Node, *, whole: bool = False) ->
     _wait_until_in_maintenance(environment, node)
     if node.role is Role.CONTROLPLANE and not whole:
         _forget_member(environment, node)
+    nodename = _nodename(environment, node)
     environment.paths.applied(node).unlink(missing_ok=True)
     environment.paths.machine_of(node).unlink(missing_ok=True)
+    return nodename
+
+
+def _record_names(environment: Environment, node: Node, live: Live) -> None:
+    """Keep what a node is called, for when it does not answer any more, also to a next run."""
+    name = node_names.of_config(live.config)
+    try:
+        nodename = secure_api(environment, node).nodename() or name.nodename
+    except CallError:  # what it is sent next says why
+        nodename = name.nodename
+    machine_record.write(environment, node, node_names.Name(name.hostname, nodename))
+
+
+def _nodename(environment: Environment, node: Node) -> str:
+    recorded = node_names.recorded(environment, node).nodename
+    return recorded or node_names.of_node(environment, node).nodename
 
 
 def _send(environment: Environment, node: Node, *, whole: bool) -> None:
@@ -208,7 +228,7 @@ def _may_leave(environment: Environment, node: Node) -> str:
             f"{seen.silence}",
             hint=_whole(environment),
         )
-    member = seen.member(node)
+    member = _member(environment, seen, node)
     if member is None:
         return "it is no member of etcd"
     refusal = seen.refusal(member)
@@ -218,6 +238,31 @@ def _may_leave(environment: Environment, node: Node) -> str:
             hint=f"Mend the other members first. {_whole(environment)}",
         )
     return seen.arithmetic(member)
+
+
+def _member(environment: Environment, seen: etcd.Etcd, node: Node) -> Member | None:
+    """The member of etcd that a node is; None where it is known to be none.
+
+    :raises NodeError: where nobody can tell.
+    """
+    try:
+        member = seen.member(node)
+    except NodeError as error:
+        raise NodeError(
+            f"{environment.name}/{node.name}: {error.message}", hint=error.hint
+        ) from None
+    if member is None and seen.strangers:
+        listed = ", ".join(
+            f"{described(one)}: {seen.trouble[one.identifier]}" for one in seen.strangers
+        )
+        raise NodeError(
+            f"{environment.name}/{node.name}: it is not clear whether it is a member of etcd: "
+            f"there are members that are no node's by name or address, and do not answer: {listed}",
+            hint="A member that is gone for good leaves with 'talosctl etcd remove-member "
+            f"{seen.strangers[0].identifier}' at a control plane that is healthy (docs/day-2.md); "
+            "then run the same command again.",
+        )
+    return member
 
 
 def _whole(environment: Environment) -> str:
@@ -234,8 +279,10 @@ def _is_without_etcd(environment: Environment, node: Node) -> bool:
 def _can_leave(environment: Environment, node: Node) -> bool:
     """Whether etcd can let a control plane go; the last member of all cannot leave."""
     seen = etcd.observe(environment)
+    if seen.silence or seen.doubt:
+        return False
     member = seen.member(node)
-    return not seen.silence and (member is None or not seen.refusal(member))
+    return member is None or not seen.refusal(member)
 
 
 def _wait_until_in_maintenance(environment: Environment, node: Node) -> None:
@@ -265,14 +312,14 @@ def _forget_member(environment: Environment, node: Node) -> None:
     if _no_etcd_is_left(environment, others):
         return
     seen = _etcd_of_others(environment, node)
-    member = seen.member(node)
+    member = _member(environment, seen, node)
     if member is None:
         return
     by_hand = (
         f"{environment.name}/{node.name}: is in maintenance mode, but etcd still lists it as the "
         f"member {member.identifier} at {member.address}"
     )
-    if member.address != node.address:
+    if not has_address(etcd.plane(environment, node), member):
         raise NodeError(
             f"{by_hand}, which is another address than its own {node.address}; left as it is",
             hint="Find out who has that address. A member that is gone for good leaves with "
@@ -327,18 +374,22 @@ def _etcd_of_others(environment: Environment, node: Node) -> etcd.Etcd:
     raise AssertionError("the loop returns or raises")
 
 
-def _say_what_is_left(environment: Environment, node: Node) -> None:
+def _say_what_is_left(environment: Environment, node: Node, nodename: str) -> None:
     name = environment.name
     if node in environment.nodes:
         say(
             f"{name}/{node.name}: is in maintenance mode; it is brought back by:  "
             f"snakemake up --config env={name}"
         )
-    else:
-        say(
-            f"{name}/{node.name}: is in maintenance mode and no longer part of the cluster. "
-            f"What is left of it:\n"
-            f"  kubectl --kubeconfig {environment.paths.kubeconfig} delete node "
-            f"{node.short_hostname}\n"
-            f"  snakemake prune --config env={name}"
-        )
+        return
+    kubectl = f"kubectl --kubeconfig {environment.paths.kubeconfig}"
+    objects = (
+        f"{kubectl} delete node {nodename}"
+        if nodename
+        else f"{kubectl} get nodes (its name there is not known: the one that is NotReady), and "
+        "then 'delete node' with that name"
+    )
+    say(
+        f"{name}/{node.name}: is in maintenance mode and no longer part of the cluster. "
+        f"What is left of it:\n  {objects}\n  snakemake prune --config env={name}"
+    )

@@ -192,12 +192,31 @@ class Member:
     :ivar identifier: in hex, as ``talosctl etcd remove-member`` takes it.
     :ivar hostname: "" for a member that has not started yet.
     :ivar address: of its first peer URL.
+    :ivar others: the addresses of its other peer URLs.
     """
 
     identifier: str
     hostname: str
     address: str
     learner: bool = False
+    others: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All that it is reached at by other members."""
+        return (self.address, *self.others)
+
+
+@dataclass(frozen=True)
+class EtcdStatus:
+    """What the etcd of a node says of itself.
+
+    :ivar member: its identifier, as in :class:`Member`.
+    :ivar trouble: what it complains of; "" if it is a healthy member with a leader.
+    """
+
+    member: str
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
@@ -249,8 +268,21 @@ class Node:
         return _uuid(self._result("get", "systeminformation", "--output", "yaml"))
 
     def boot_id(self) -> str:
-        """Another one after each boot."""
-        return self._call("read", "/proc/sys/kernel/random/boot_id").decode().strip()
+        """Another one after each boot.
+
+        :raises CallError: when the answer is empty: two of these are no two boots.
+        """
+        answer = self._call("read", "/proc/sys/kernel/random/boot_id").decode().strip()
+        if not answer:
+            raise CallError(Failure.UNREACHABLE, "the node does not tell its boot ID")
+        return answer
+
+    def nodename(self) -> str:
+        """Its name to Kubernetes; "" where it does not tell."""
+        found = re.search(
+            rb"^\s*nodename: (\S+)", self._call("get", "nodename", "--output", "yaml"), re.MULTILINE
+        )
+        return found[1].decode().strip("\"'") if found else ""
 
     def version(self) -> str:
         """What the node says of its version, on one line."""
@@ -294,23 +326,20 @@ class Node:
         :raises CallError: when etcd does not run there.
         """
         rows = _table(self._call("etcd", "members"), "ID", "HOSTNAME", "PEER URLS", "LEARNER")
-        return [
-            Member(identifier, hostname, _host(peers), learner == "true")
-            for identifier, hostname, peers, learner in rows
-        ]
+        return [_member(*row) for row in rows]
 
-    def etcd_trouble(self) -> str:
-        """What the etcd on this node complains of; "" if it is a healthy member with a leader.
+    def etcd_status(self) -> EtcdStatus:
+        """What the etcd on this node is, and complains of.
 
-        :raises CallError: when etcd does not run there.
+        :raises CallError: when etcd does not run there, or does not say which member it is.
         """
-        rows = _table(self._call("etcd", "status"), "LEADER", "LEARNER", "ERRORS")
-        leader, learner, errors = rows[0] if rows else ("", "", "")
-        if errors:
-            return errors
-        if learner == "true":
-            return "it is still a learner"
-        return "" if leader.strip("0") else "it has no leader"
+        rows = _table(self._call("etcd", "status"), "MEMBER", "LEADER", "LEARNER", "ERRORS")
+        member, leader, learner, errors = rows[0] if rows else ("", "", "", "")
+        if not member.strip("0"):
+            raise CallError(Failure.OTHER, "its etcd does not say which member it is")
+        if not errors and learner == "true":
+            errors = "it is still a learner"
+        return EtcdStatus(member, errors or ("" if leader.strip("0") else "it has no leader"))
 
     def etcd_remove_member(self, member: Member) -> None:
         """Take a member that is gone for good out of etcd."""
@@ -408,8 +437,9 @@ def _table(answer: bytes, *columns: str) -> list[tuple[str, ...]]:
     return [tuple(row[place[name]].strip() for name in columns) for row in rows if row.strip()]
 
 
-def _host(urls: str) -> str:
-    return urlsplit(urls.split(",")[0]).hostname or ""
+def _member(identifier: str, hostname: str, peers: str, learner: str) -> Member:
+    address, *others = [urlsplit(url.strip()).hostname or "" for url in peers.split(",")]
+    return Member(identifier, hostname, address, learner == "true", tuple(filter(None, others)))
 
 
 def _answer(result: Result) -> str:

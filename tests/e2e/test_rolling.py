@@ -105,7 +105,7 @@ def test_reboots_wait_for_etcd(lab: Project, network: str) -> None:
     ) in shown.output
     assert "Nothing was sent to it: a reboot now could cost etcd its quorum" in shown.output
     assert re.search(r"cp_\d: not changed, because the roll-out stopped at cp_\d", shown.output)
-    assert "do not have their new config yet: cp_1, cp_2." in shown.output
+    assert "do not have their new config yet: cp_1, cp_2, cp_3." in shown.output
     assert len(_boots(lab)) == before
 
     # It is back, and another one takes its time: the same command finishes.

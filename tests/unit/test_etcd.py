@@ -4,9 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import etcd, inventory, talosctl
+from scripts import etcd, inventory, machine_record, talosctl
+from scripts.errors import NodeError
 from scripts.etcd import Etcd
-from scripts.talosctl import CallError, Failure, Member
+from scripts.node_names import Name
+from scripts.removed import removed_nodes
+from scripts.talosctl import EtcdStatus, Member
 from tests.project import Project
 
 
@@ -32,11 +35,10 @@ def test_who_may_leave(count: int, data: st.DataObject) -> None:
 
 
 def test_a_member_has_the_host_name_without_its_domain(small: Project) -> None:
-    facts = "NODE_HOSTNAME=first.k8s.example.com\n"
-    small.node("dev", "control_planes", "cp_1", "10.9.0.11", facts)
-    node = inventory.load("dev").first_control_plane
-    assert etcd.is_of(Member("1", "first", "10.9.0.99"), node)
-    assert not etcd.is_of(Member("1", "first.k8s.example.com", "10.9.0.99"), node)
+    config = "kind: HostnameConfig\nhostname: first.k8s.example.com\n"
+    small.write("rendered_configs/dev/controlplane-cp_1.yaml", config)
+    dev = inventory.load("dev")
+    assert etcd.plane(dev, dev.first_control_plane).names == {"first"}
 
 
 def test_arithmetic_is_shown() -> None:
@@ -72,7 +74,8 @@ def test_who_may_reboot_while_others_have_to_join(
     for n in range(1, planes + 1):
         small.node("dev", "control_planes", f"cp_{n}", f"10.9.0.1{n}")
     dev = inventory.load("dev")
-    seen = Etcd(members(count), {f"{n:x}": "refused" for n in down})
+    owners = {f"{n:x}": node for n, node in enumerate(dev.control_planes[:count], 1)}
+    seen = Etcd(members(count), {f"{n:x}": "refused" for n in down}, owners=owners)
     why = seen.absence(dev.control_planes, dev.first_control_plane)
     assert (why == "") == allowed
     if count == 2 and not allowed:
@@ -90,26 +93,151 @@ def test_learner_has_no_vote() -> None:
     assert seen.unhealthy() == "cp-4: it is still a learner"
 
 
+class Cluster:
+    """What answers where: each address has an etcd that says which member it is.
+
+    An address with nothing refuses the connection.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, members: list[Member]) -> None:
+        self.members = members
+        self.at: dict[str, str] = {}
+        self.asked: list[str] = []
+        monkeypatch.setattr(
+            etcd, "connection_error", lambda at: "" if at in self.at else f"{at}: refused"
+        )
+        monkeypatch.setattr(talosctl.Node, "etcd_state", lambda _: "Running")
+        monkeypatch.setattr(talosctl.Node, "etcd_members", lambda _: list(self.members))
+        monkeypatch.setattr(talosctl.Node, "etcd_status", lambda node: self._status(node))
+
+    def _status(self, node: talosctl.Node) -> EtcdStatus:
+        self.asked.append(node.address)
+        return EtcdStatus(self.at[node.address])
+
+
+def _config(project: Project, name: str, text: str) -> None:
+    project.write(f"rendered_configs/dev/{name}.yaml", text)
+
+
+def _hostname(name: str) -> str:
+    return f'kind: HostnameConfig\nhostname: {name}\nauto: "off"\n'
+
+
+@pytest.fixture
+def three(small: Project) -> Project:
+    """Three control planes, cp_1 to cp_3, whose configs count their names from 0."""
+    for n in (1, 2, 3):
+        small.node("dev", "control_planes", f"cp_{n}", f"10.9.0.1{n}")
+        _config(small, f"controlplane-cp_{n}", _hostname(f"cp-{n - 1}"))
+    return small
+
+
+ZERO = [Member(f"{n:x}a", f"cp-{n - 1}", f"10.9.0.1{n}") for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("dead", [1, 2, 3])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_names_from_patches_hide_no_dead_member(
+    three: Project, monkeypatch: pytest.MonkeyPatch, dead: int, reverse: bool
+) -> None:
+    """The member cp-1 is cp_2; the order in which members are listed does not matter."""
+    cluster = Cluster(monkeypatch, ZERO[::-1] if reverse else ZERO)
+    cluster.at = {f"10.9.0.1{n}": f"{n:x}a" for n in (1, 2, 3) if n != dead}
+    seen = etcd.observe(inventory.load("dev"))
+    assert seen.unhealthy() == f"cp-{dead - 1}: 10.9.0.1{dead}: refused"
+    assert len(seen.healthy(seen.voters)) == 2
+    for node in inventory.load("dev").control_planes:
+        member = seen.member(node)
+        assert member is not None
+        assert member.address == node.address
+
+
+@pytest.mark.parametrize("dead", [1, 2, 3])
+def test_members_on_another_network_are_known_by_their_own_word_or_name(
+    three: Project, monkeypatch: pytest.MonkeyPatch, dead: int
+) -> None:
+    """cluster.etcd.advertisedSubnets: no address of a member is in Git."""
+    cluster = Cluster(
+        monkeypatch, [Member(f"{n:x}a", f"CP-{n - 1}.lan", f"192.168.7.{n}") for n in (1, 2, 3)]
+    )
+    cluster.at = {f"10.9.0.1{n}": f"{n:x}a" for n in (1, 2, 3) if n != dead}
+    dev = inventory.load("dev")
+    seen = etcd.observe(dev)
+    assert seen.unhealthy() == f"CP-{dead - 1}.lan: 10.9.0.1{dead}: refused"
+    dead_member = seen.member(dev.control_planes[dead - 1])
+    assert dead_member is not None
+    assert dead_member.identifier == f"{dead:x}a"
+
+
+def test_member_of_unknown_name_and_network_is_a_stranger(
+    three: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HostnameConfig with auto: stable. It is not healthy, and no node is said to be it."""
+    _config(three, "controlplane-cp_3", "kind: HostnameConfig\nauto: stable\n")
+    members = [*ZERO[:2], Member("3a", "talos-abc-def", "192.168.7.3")]
+    cluster = Cluster(monkeypatch, members)
+    cluster.at = {"10.9.0.11": "1a", "10.9.0.12": "2a"}
+    dev = inventory.load("dev")
+    seen = etcd.observe(dev)
+    assert seen.unhealthy() == "talos-abc-def: 192.168.7.3: refused"
+    assert seen.member(dev.control_planes[2]) is None
+    assert [member.identifier for member in seen.strangers] == ["3a"]
+
+
+def test_another_member_at_its_address_does_not_speak_for_it(
+    three: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that is gone, at an address that another one has by now."""
+    gone = Member("9a", "old", "10.9.0.12")
+    cluster = Cluster(monkeypatch, [*ZERO, gone])
+    cluster.at = {f"10.9.0.1{n}": f"{n:x}a" for n in (1, 2, 3)}
+    seen = etcd.observe(inventory.load("dev"))
+    assert seen.unhealthy() == "old: what answers at 10.9.0.12 is another member, 2a"
+    assert seen.strangers == (gone,)
+
+
+def test_removed_node_is_known_by_what_it_was_sent(
+    three: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev = inventory.load("dev")
+    machine_record.write(dev, dev.control_planes[2], Name("other", "other"))
+    three.remove("patches/envs/dev/control_planes/cp_3")
+    three.remove("rendered_configs/dev/controlplane-cp_3.yaml")
+    cluster = Cluster(monkeypatch, [*ZERO[:2], Member("3a", "other", "192.168.7.3")])
+    cluster.at = {"10.9.0.11": "1a", "10.9.0.12": "2a"}
+    dev = inventory.load("dev")
+    seen = etcd.observe(dev)
+    [removed] = removed_nodes(dev)
+    assert seen.member(removed) == cluster.members[2]
+    assert seen.unhealthy() == "other: 10.9.0.13: refused"
+
+
+def test_etcd_beside_the_cluster_is_a_doubt(
+    three: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(monkeypatch, ZERO)
+    cluster.at = {"10.9.0.11": "1a", "10.9.0.12": "2a", "10.9.0.13": "ff"}
+    dev = inventory.load("dev")
+    seen = etcd.observe(dev)
+    assert seen.unhealthy() == ("the etcd of cp_3 is the member ff, which others do not list")
+    with pytest.raises(NodeError, match="not clear which member of etcd cp_1 is") as refused:
+        seen.member(dev.first_control_plane)
+    assert "talosctl etcd status" in refused.value.hint
+
+
 def test_what_is_asked(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Members are asked at Git's address, or at their own where they are not in Git."""
     dev = inventory.load("dev")
     known = (Member("1", "cp-1", "192.168.0.1"), Member("2", "cp-2", "10.9.0.12"))
-    asked = []
-
-    def trouble(node: talosctl.Node) -> str:
-        asked.append(node.address)
-        if node.address == "10.9.0.12":
-            raise CallError(Failure.UNREACHABLE, "rpc error:\n  no route to host")
-        return ""
-
-    monkeypatch.setattr(etcd, "connection_error", lambda _: "")
-    monkeypatch.setattr(talosctl.Node, "etcd_state", lambda _: "Running")
-    monkeypatch.setattr(talosctl.Node, "etcd_members", lambda _: list(known))
-    monkeypatch.setattr(talosctl.Node, "etcd_trouble", trouble)
+    cluster = Cluster(monkeypatch, list(known))
+    cluster.at = {"10.9.0.11": "1", "10.9.0.12": "2"}
     seen = etcd.observe(dev)
-    assert asked == ["10.9.0.11", "10.9.0.12"]
+    assert cluster.asked == ["10.9.0.11", "10.9.0.12"]
     assert seen.member(dev.first_control_plane) == known[0]
-    assert seen.unhealthy() == "cp-2: no route to host"
+    assert seen.unhealthy() == ""
+
+    del cluster.at["10.9.0.12"]
+    assert etcd.observe(dev).unhealthy() == "cp-2: 10.9.0.12: refused"
 
     monkeypatch.setattr(talosctl.Node, "etcd_state", lambda _: "Preparing")
     assert "cp_1: its etcd is Preparing" in etcd.observe(dev).silence

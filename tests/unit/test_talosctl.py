@@ -12,7 +12,7 @@ from scripts import talosctl
 from scripts.errors import PatchError, SecretsError, ToolError, ToolTimeoutError, ValidationError
 from scripts.model import Cluster, Role
 from scripts.process import Result
-from scripts.talosctl import CallError, Failure, MaintenanceNode, Member, Node
+from scripts.talosctl import CallError, EtcdStatus, Failure, MaintenanceNode, Member, Node
 
 RPC = "rpc error: code = Unavailable desc = connection error: desc = "
 HANDSHAKE = f'{RPC}"transport: authentication handshake failed: '
@@ -170,12 +170,39 @@ STATUS = (
 def test_etcd_trouble(answer: Answer, leader: str, learner: str, errors: str, trouble: str) -> None:
     row = f"10.0.1.11    716ffa10f969ffc0   20 kB     20 kB (100.00%)   {leader}   0            "
     answer(f"{STATUS}\n{row}{learner:10}3.6.9      {errors}\n")
-    assert NODE.etcd_trouble() == trouble
+    assert NODE.etcd_status() == EtcdStatus("716ffa10f969ffc0", trouble)
 
 
-def test_no_etcd_status_is_trouble(answer: Answer) -> None:
-    answer(STATUS)
-    assert NODE.etcd_trouble() == "it has no leader"
+@pytest.mark.parametrize("member", [None, "", "0000000000000000"])
+def test_etcd_that_does_not_say_which_member_it_is_is_no_member(
+    answer: Answer, member: str | None
+) -> None:
+    row = f"10.0.1.11    {member or '':19}20 kB     20 kB (100.00%)   716ffa10f969ffc0   0"
+    answer(STATUS if member is None else f"{STATUS}\n{row}            false     3.6.9\n")
+    with pytest.raises(CallError, match="does not say which member it is"):
+        NODE.etcd_status()
+
+
+def test_all_addresses_of_a_member(answer: Answer) -> None:
+    answer(
+        "NODE        ID     HOSTNAME   PEER URLS                                        LEARNER\n"
+        "10.0.1.11   5a2d   cp-1       https://10.0.1.11:2380,https://[fd00::11]:2380   false\n"
+    )
+    [member] = NODE.etcd_members()
+    assert member == Member("5a2d", "cp-1", "10.0.1.11", False, ("fd00::11",))
+    assert member.addresses == ("10.0.1.11", "fd00::11")
+
+
+def test_name_to_kubernetes(answer: Answer) -> None:
+    answer("node: 10.0.1.11\nspec:\n    nodename: cp-1.lan\n    hostnameVersion: '2'\n")
+    assert NODE.nodename() == "cp-1.lan"
+
+
+def test_empty_boot_id_is_none(answer: Answer) -> None:
+    """Two empty ones would be the same boot, and one of them another than the one before."""
+    answer("\n")
+    with pytest.raises(CallError, match="does not tell its boot ID"):
+        NODE.boot_id()
 
 
 @pytest.mark.parametrize(("graceful", "flag"), [(True, "true"), (False, "false")])
