@@ -52,6 +52,8 @@ _REQUIRED = (
 _FROM_ADDRESS = ("NODE_IP", "NODE_ENDPOINT", "NODE_ENDPOINT_HOST")
 # Not `try`: it takes a config back after a minute unless it is sent again in another mode.
 _APPLY_MODES = ("auto", "no-reboot", "reboot", "staged")
+# A node answers in no time at all never; the others may be 0: not waited for, or not tried again.
+_MORE_THAN_0 = ("CALL_TIMEOUT", "NODE_TIMEOUT")
 _merger = Merger({"mergeStrategy": "objectMerge"})
 
 
@@ -373,15 +375,16 @@ def _settings(facts: Mapping[str, str], path: Path, goal: str | None) -> Setting
 
 
 def _number(facts: Mapping[str, str], path: Path, name: str, default: float) -> float:
-    whole = name.endswith("RETRIES")
+    whole, more = name.endswith("RETRIES"), name in _MORE_THAN_0
     try:
         value = float(facts.get(name, default))
     except ValueError:
         value = -1
-    if not 0 <= value <= 86400 or (whole and not value.is_integer()):
+    if not 0 <= value <= 86400 or (whole and not value.is_integer()) or (more and not value):
         raise InventoryError(
             f"{path}: {name}={facts[name]!r}: must be a "
-            f"{'whole number of tries' if whole else 'number of seconds'} from 0 to 86400"
+            f"{'whole number of tries' if whole else 'number of seconds'} "
+            f"{'above 0, and 86400 at most' if more else 'from 0 to 86400'}"
         )
     return value
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts import files, marker
+from scripts import files, marker, occupied
 from scripts.errors import NodeError, ToolError
 from scripts.model import Environment, Node
 from scripts.process import find
@@ -96,6 +96,7 @@ def start(environment: Environment, number: int) -> None:
             hint="Run: make setup WITH=lab",
         )
     off = [node for node in environment.nodes if not running(environment, node)]
+    occupied.check(environment.name, [node.endpoint for node in off])
     for node in off:
         power_on(environment, node)
     for node in off:

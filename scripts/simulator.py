@@ -10,7 +10,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from scripts import files
+from scripts import files, occupied
 from scripts.errors import NodeError
 from scripts.model import Environment
 from scripts.process import find
@@ -77,6 +77,7 @@ def start(environment: Environment) -> None:
     changed = not nodes.exists() or nodes.read_text() != nodes_json(environment)
     files.write_atomically(nodes, nodes_json(environment))
     if not running(environment):
+        occupied.check(environment.name, [node.address for node in environment.nodes])
         _spawn(environment, directory, nodes)
     elif changed:
         os.kill(int((directory / "pid").read_text()), signal.SIGHUP)

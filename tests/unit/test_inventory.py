@@ -422,9 +422,24 @@ def test_endpoints_that_are_refused(small: Project, url: str) -> None:
 
 @pytest.mark.parametrize("value", ["-1", "x", "", "nan", "inf", "86401"])
 def test_numbers_that_are_refused(small: Project, value: str) -> None:
-    small.environment("dev", f"NODE_TIMEOUT={value}\n")
+    small.environment("dev", f"ETCD_TIMEOUT={value}\n")
     with pytest.raises(InventoryError, match="must be a number of seconds from 0 to 86400"):
         dev()
+
+
+@pytest.mark.parametrize("name", ["CALL_TIMEOUT", "NODE_TIMEOUT"])
+@pytest.mark.parametrize("value", ["0", "0.0", "-0", "00", "-1", "86401"])
+def test_no_time_at_all_is_refused(small: Project, name: str, value: str) -> None:
+    small.environment("dev", f"{name}={value}\n")
+    refused = f"{name}='{value}': must be a number of seconds above 0, and 86400 at most"
+    with pytest.raises(InventoryError, match=refused):
+        dev()
+
+
+def test_what_may_be_nothing(small: Project) -> None:
+    small.environment("dev", "ETCD_TIMEOUT=0\nAPPLY_RETRIES=0\nNODE_TIMEOUT=0.5\n")
+    settings = dev().settings
+    assert (settings.etcd_timeout, settings.apply_retries, settings.node_timeout) == (0, 0, 0.5)
 
 
 @pytest.mark.parametrize("number", ["1.5", "0.1"])
