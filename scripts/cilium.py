@@ -7,14 +7,13 @@ control planes, ``state/cilium.yaml``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from scripts import cilium_network, files, helm, inventory, manifests
+from scripts import cilium_installer, cilium_network, files, helm, inventory, manifests
 from scripts.errors import PatchError
 from scripts.inject import inject
 from scripts.manifests import Manifest
@@ -27,7 +26,6 @@ KUBEPRISM_PORT = 7445
 # Names of inline manifests. Talos applies them in this order, because it sorts them by name.
 _NAME = "cilium"
 _ADDED = "cilium-{stem}"
-_INSTALLER = "cilium-install"
 
 
 def files_of(environment: Environment) -> list[Path]:
@@ -239,75 +237,8 @@ def _check_pools(
 
 def _installer(environment: Environment, cilium: Cilium, values: Mapping[str, Any]) -> Manifest:
     """The Job that installs Cilium, with its rights and its values."""
-    labels = {"app.kubernetes.io/name": _INSTALLER}
-    metadata = {"name": _INSTALLER, "namespace": helm.NAMESPACE, "labels": labels}
-    # JSON, because YAML's readers do not agree on what a plain scalar is.
-    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    documents = [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": _INSTALLER, "labels": labels},
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "ClusterRole",
-                "name": "cluster-admin",
-            },
-            "subjects": [
-                {"kind": "ServiceAccount", "name": _INSTALLER, "namespace": helm.NAMESPACE}
-            ],
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": metadata,
-            "data": {"version": cilium.version, "values.yaml": text},
-        },
-        {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": metadata,
-            "spec": {
-                "backoffLimit": 10,
-                "template": {"metadata": {"labels": labels}, "spec": _installer_pod(cilium)},
-            },
-        },
-    ]
+    documents = cilium_installer.objects(cilium, values)
     return Manifest(_NAME, _yaml(documents), source=f"{environment.env_file} (CNI_INSTALL=job)")
-
-
-def _installer_pod(cilium: Cilium) -> dict[str, Any]:
-    """A pod that runs before there is a network: on a control plane, in the host's own."""
-    command = ["cilium", "install", "--version", "$(CILIUM_VERSION)", "--namespace", helm.NAMESPACE]
-    version = {"name": _INSTALLER, "key": "version"}
-    env = [
-        # Not in the command: a Job's template cannot be changed, which would stop upgrade-k8s.
-        {"name": "CILIUM_VERSION", "valueFrom": {"configMapKeyRef": version}},
-        # The API server of the control plane that the pod runs on; no Service leads there yet.
-        {
-            "name": "KUBERNETES_SERVICE_HOST",
-            "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}},
-        },
-        {"name": "KUBERNETES_SERVICE_PORT", "value": "6443"},
-    ]
-    return {
-        "serviceAccountName": _INSTALLER,
-        "restartPolicy": "OnFailure",
-        "hostNetwork": True,
-        "tolerations": [{"operator": "Exists"}],
-        "nodeSelector": {"node-role.kubernetes.io/control-plane": ""},
-        "containers": [
-            {
-                "name": _INSTALLER,
-                "image": cilium.cli_image,
-                "command": [*command, "--values", "/values/values.yaml"],
-                "env": env,
-                "volumeMounts": [{"name": "values", "mountPath": "/values", "readOnly": True}],
-            }
-        ],
-        "volumes": [{"name": "values", "configMap": {"name": _INSTALLER}}],
-    }
 
 
 def _rendered_chart(

@@ -195,7 +195,7 @@ def test_no_second_etcd_beside_one_that_has_yet_to_start(nodes: Nodes, starts: b
         nodes.tell("service etcd", *later, node=address)
         nodes.tell("list", r".\nmember", node=address)
     nodes.tell("service etcd", *_states("Preparing", "Preparing", "Running"), node=CP_1)
-    run = nodes.run("--bootstrap", NODE_TIMEOUT=60 if starts else 0)
+    run = nodes.run("--bootstrap", NODE_TIMEOUT=60 if starts else 1)
     assert run.code == (0 if starts else 1), run.output
     said = (
         f"etcd runs on {CP_2} {CP_3} already; not bootstrapped again"
@@ -210,7 +210,7 @@ def test_whether_etcd_has_been_there_has_to_be_known(nodes: Nodes) -> None:
     nodes.tell("service etcd", *_states("Preparing"))
     nodes.tell("list", REFUSED, node=CP_3)
     nodes.tell("list", "! lstat /var/lib/etcd: no such file or directory", node=CP_2)
-    run = nodes.run("--bootstrap", NODE_TIMEOUT=0)
+    run = nodes.run("--bootstrap", NODE_TIMEOUT=1)
     assert run.code == 1
     assert f"{CP_3} cannot be asked whether etcd has been on its disk: rpc error" in run.output
     assert _bootstraps(nodes) == 0

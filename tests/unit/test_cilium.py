@@ -78,7 +78,6 @@ def test_values_are_shared_ones_and_then_the_environments(dev: Project) -> None:
 def test_job_installs_the_pinned_version_with_the_values(dev: Project) -> None:
     environment = inventory.load("dev")
     found = objects(inlined()["cilium"])
-    assert list(found) == ["ServiceAccount", "ClusterRoleBinding", "ConfigMap", "Job"]
     data = found["ConfigMap"]["data"]
     assert json.loads(data["values.yaml"]) == cilium.values_of(environment)
     assert data["version"] == "1.20.2"
@@ -87,9 +86,43 @@ def test_job_installs_the_pinned_version_with_the_values(dev: Project) -> None:
     [container] = pod["containers"]
     assert environment.cilium is not None
     assert container["image"] == environment.cilium.cli_image
-    subject = found["ClusterRoleBinding"]["subjects"][0]
-    assert pod["serviceAccountName"] == subject["name"]
-    assert found["ClusterRoleBinding"]["roleRef"]["name"] == "cluster-admin"
+
+
+def test_who_may_do_everything_may_nothing_once_the_job_has_ended(dev: Project) -> None:
+    """The only role that may is emptied by an account that may do just that."""
+    documents = list(yaml.safe_load_all(inlined()["cilium"]))
+    named = {(each["kind"], each["metadata"]["name"]): each for each in documents}
+    assert len(named) == len(documents)
+    assert [each["kind"] for each in documents][-1] == "CronJob"
+    roles = {
+        (each["roleRef"]["kind"], each["roleRef"]["name"]): each["subjects"][0]["name"]
+        for each in documents
+        if each["kind"].endswith("Binding")
+    }
+    job = named["Job", "cilium-install"]["spec"]["template"]["spec"]
+    all_rights = [role for role in roles if "*" in str(named[role]["rules"])]
+    assert all_rights == [("ClusterRole", "cilium-install")]
+    assert roles[all_rights[0]] == job["serviceAccountName"] == "cilium-install"
+    assert not [each for each in documents if "cluster-admin" in str(each)]
+
+    end = named["CronJob", "cilium-install-end"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert end["serviceAccountName"] == "cilium-install-end"
+    [waits], [empties] = end["initContainers"], end["containers"]
+    assert waits["command"][:3] == ["kubectl", "wait", "job/cilium-install"]
+    assert empties["command"] == [
+        *("kubectl", "patch", "clusterrole", "cilium-install", "--type=merge"),
+        '--patch={"rules":[]}',
+    ]
+    rules = [
+        rule
+        for role, account in roles.items()
+        if account == "cilium-install-end"
+        for rule in named[role]["rules"]
+    ]
+    assert [(rule["resources"], rule["resourceNames"], rule["verbs"]) for rule in rules] == [
+        (["clusterroles"], ["cilium-install"], ["get", "patch"]),
+        (["jobs"], ["cilium-install"], ["get", "list", "watch"]),
+    ]
 
 
 def test_changed_version_or_value_leaves_the_job_as_it_is(dev: Project) -> None:
