@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from scripts import files
+from scripts.errors import ConfigError
 from scripts.progress import Wait, cancelled, say
 
 _MIB = 1024 * 1024
@@ -30,12 +31,18 @@ def alone(kept: Path, name: str) -> Iterator[files.Temporary]:
 
     :param name: of what is fetched, as shown.
     :raises NodeError: when the other one does not end, or this run is cancelled.
-    :raises ConfigError: when the directory cannot be made.
+    :raises ConfigError: when it cannot be written there.
     """
     files.private_directory(kept.parent)
     other = iter(Wait(name, "another run, which fetches it,", _OTHERS))
-    with files.temporary(kept, while_taken=lambda: next(other)) as temporary:
-        yield temporary
+    try:
+        with files.temporary(kept, while_taken=lambda: next(other)) as temporary:
+            yield temporary
+    except OSError as error:
+        raise ConfigError(
+            f"{kept}: cannot be written: {error.strerror or error}",
+            hint="Make the directory writable for you, or set TALOSMAKE_CACHE to another one.",
+        ) from None
 
 
 def download(url: str, file: IO[bytes], name: str) -> None:

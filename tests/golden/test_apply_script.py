@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts import inventory
 from scripts.apply_script import render_apply_script
 from scripts.model import Environment
 from tests.golden.conftest import Golden
+from tests.project import REPOSITORY
 
 TARGETS = (
     "-n 10.9.0.11 -e 10.9.0.11",
@@ -21,6 +23,19 @@ TARGETS = (
 
 def test_apply_script(awkward: Environment, golden: Golden) -> None:
     golden("apply.sh", render_apply_script(awkward))
+
+
+@pytest.mark.parametrize("name", ["dev", "staging", "prod"])
+def test_apply_script_is_short_enough_to_be_read(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line a node, and the same bytes each time."""
+    monkeypatch.chdir(REPOSITORY)
+    environment = inventory.load(name)
+    script = render_apply_script(environment)
+    assert len(script.splitlines()) - len(environment.nodes) <= 114
+    assert len(script.splitlines()) <= 120
+    assert script == render_apply_script(inventory.load(name))
 
 
 def test_apply_script_is_clean_to_bash_and_shellcheck(awkward: Environment) -> None:

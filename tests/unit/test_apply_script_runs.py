@@ -280,6 +280,12 @@ def test_machine_is_recorded_before_it_is_sent_anything(nodes: Nodes, answer: st
     assert (removed.name, removed.address) == ("cp_1", CP_1)
 
 
+def test_without_a_record_nothing_is_sent(nodes: Nodes) -> None:
+    (nodes.state / "controlplane-cp_1.new").mkdir(parents=True)
+    assert nodes.run().code == 1
+    assert not nodes.sent()
+
+
 def test_run_and_apply_sh_keep_each_other_out(nodes: Nodes) -> None:
     nodes.run("--dry-run")
     environment = inventory.load("dev")

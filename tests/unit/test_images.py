@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import ClassVar
 import pytest
 
 from scripts import images
-from scripts.errors import MachineError
+from scripts.errors import ConfigError, MachineError
 from scripts.vm_model import Boot, Image, ImageKind
 from tests.project import REPOSITORY
 
@@ -201,6 +202,19 @@ def test_interrupted_download_leaves_nothing(
     with pytest.raises(MachineError, match="cannot be fetched: interrupted"):
         images.obtain(iso(served, DIGEST), ENV)
     assert cached(tmp_path) == []
+
+
+def test_cache_that_cannot_be_written_is_a_clear_error(
+    served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "open", _full)
+    with pytest.raises(ConfigError, match=r"metal\.iso: cannot be written: No space left") as error:
+        images.obtain(iso(served, DIGEST), ENV)
+    assert "TALOSMAKE_CACHE" in error.value.hint
+
+
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_kept_image_that_was_damaged_is_not_used(served: str, tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ apply() { # One node. Nothing is sent that did not pass 'talosctl validate', byt
   # First what others have to know: 'snakemake up' asks this node again, 'reset' and 'prune' find its machine.
   rm -f "$state.applied"
   printf '{"step": "sent", "node": "%s", "address": "%s", "endpoint": "%s", "maintenance_address": "%s", "hostname": "%s", "mac": "%s", "uuid": "%s"}\n' \
-    "${@:2:7}" >"$state.new" && mv "$state.new" "$state.machine"
+    "${@:2:7}" >"$state.new"
+  mv "$state.new" "$state.machine"
   if ! answer=$(call "${send[@]}" 2>&1 | without_values); then
     [[ $is == running && $answer == *"can't be applied in immediate mode"* ]] || fail "$name: $answer"
     to_reboot+=" $name" answer="its new config needs a reboot; nothing was changed"
