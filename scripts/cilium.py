@@ -13,7 +13,15 @@ from typing import Any
 
 import yaml
 
-from scripts import cilium_installer, cilium_network, files, helm, inventory, manifests
+from scripts import (
+    cilium_installer,
+    cilium_network,
+    files,
+    helm,
+    inventory,
+    manifests,
+    placeholders,
+)
 from scripts.errors import PatchError
 from scripts.inject import inject
 from scripts.manifests import Manifest
@@ -152,6 +160,7 @@ def values_of(environment: Environment) -> dict[str, Any]:
 
 def _layer(environment: Environment, path: Path) -> dict[str, Any]:
     layer = helm.parse_values(_injected(environment, path), path)
+    placeholders.check_patch(Patch(path, "", (layer,)), _text(path), environment.facts)
     if "sops" in layer:
         raise PatchError(
             f"{path}: is encrypted with sops; Cilium's values are not decrypted",
@@ -161,12 +170,15 @@ def _layer(environment: Environment, path: Path) -> dict[str, Any]:
 
 
 def _injected(environment: Environment, path: Path) -> str:
+    return inject(_text(path), environment.facts, path, where=str(environment.env_file))
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PatchError(f"{path}: cannot be read: {reason}") from None
-    return inject(text, environment.facts, path, where=str(environment.env_file))
 
 
 def _check_values(environment: Environment, values: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 def parse(text: str, path: Path) -> dict[str, str]:
     """Parse env-file text into facts, in the order they are written.
 
-    Quotes, comments and ``export`` are read as python-dotenv reads them; nothing is expanded.
+    Quotes, comments and ``export`` are read as python-dotenv reads them; nothing is expanded,
+    so a value that names another fact is refused once all are known (:mod:`scripts.placeholders`).
 
     :param path: where the text comes from, for messages only.
     :raises InventoryError: for a line that is no ``KEY=value``, a name that is not UPPER_CASE,
@@ -47,6 +48,15 @@ def read(path: Path) -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise InventoryError(f"{path}: cannot be read: {error}") from None
+
+
+def line_of(path: Path, name: str) -> int:
+    """The line of a file in which a fact is given; 1 where it cannot be told."""
+    try:
+        bindings = _bindings(path.read_text(encoding="utf-8"))
+        return next((line for line, binding in bindings if binding.key == name), 1)
+    except (OSError, UnicodeDecodeError):
+        return 1
 
 
 def _bindings(text: str) -> Iterator[tuple[int, Binding]]:

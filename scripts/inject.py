@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from scripts import comments
 from scripts.errors import PatchError
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -25,7 +27,7 @@ _MARKED = re.compile(f"{MARK}([A-Z0-9_]+){_MARK_END}")
 def inject(text: str, facts: Mapping[str, str], path: Path, *, where: str = "") -> str:
     """Replace each ``${NAME}`` in ``text`` by its fact; ``$${NAME}`` gives a literal ``${NAME}``.
 
-    Values are put in as they are and not looked at again.
+    Values are put in as they are and not looked at again. Comments stay as they are.
 
     :param path: where the text comes from, for messages only.
     :param where: the only file that can set a name; "" for cluster.env and node.env.
@@ -44,12 +46,12 @@ def inject(text: str, facts: Mapping[str, str], path: Path, *, where: str = "") 
             return ""
         return facts[name]
 
-    result = REFERENCE.sub(replaced, text)
+    result = _outside_comments(text, replaced)
     if unknown:
         raise PatchError(
             "\n".join(unknown),
-            hint=f"Set the name in {where or _PLACES}, "
-            "or write $${NAME} for a literal ${NAME}.",
+            hint=f"Set the name in {where or _PLACES}; in the content of a file or a manifest, "
+            "$${NAME} stands for a literal ${NAME}.",
         )
     lost = dict.fromkeys(_lost(text, facts))
     if lost:
@@ -77,13 +79,41 @@ def inject_known(text: str, facts: Mapping[str, str]) -> str:
         escaped, name = match.groups()
         return match.group()[1:] if escaped else facts.get(name, _mark(name))
 
-    return REFERENCE.sub(replaced, text)
+    return _outside_comments(text, replaced)
+
+
+def names(text: str) -> frozenset[str]:
+    """The facts that a text names, outside of comments."""
+    found: set[str] = set()
+
+    def noted(match: re.Match[str]) -> str:
+        if not match[1]:
+            found.add(match[2])
+        return match[0]
+
+    _outside_comments(text, noted)
+    return frozenset(found)
+
+
+def _outside_comments(text: str, replaced: Callable[[re.Match[str]], str]) -> str:
+    """The text with each reference replaced that stands in no comment."""
+    if not REFERENCE.search(text):
+        return text
+    # Of the same length as the text, and YAML wherever the text is with what it names.
+    masked = REFERENCE.sub(lambda match: MARK * len(match[0]), text)
+    inside = comments.spans(masked)
+
+    def outside(match: re.Match[str]) -> str:
+        place = bisect_right(inside, (match.start(), len(text)))
+        commented = place > 0 and match.start() < inside[place - 1][1]
+        return match[0] if commented else replaced(match)
+
+    return REFERENCE.sub(outside, text)
 
 
 def _lost(text: str, facts: Mapping[str, str]) -> Iterator[tuple[int, str, str]]:
     """Lines and names of the facts of which YAML would lose something, and why it would."""
-    names = {name for escaped, name in REFERENCE.findall(text) if not escaped}
-    unsafe = {name for name in names if not facts[name].strip() or "#" in facts[name]}
+    unsafe = {name for name in names(text) if not facts[name].strip() or "#" in facts[name]}
     for token in _tokens(marked(text)) if unsafe else ():
         if not isinstance(token, yaml.ScalarToken) or not token.plain:
             continue

@@ -23,6 +23,7 @@ from scripts import (
     envfile,
     known_facts,
     node_address,
+    placeholders,
     schematic,
     secrets,
     unread,
@@ -106,6 +107,7 @@ def load(
     own = _cluster_facts(directory / "cluster.env")
     facts = canonical.facts(merged(defaults or {}, own, {"ENV": name}))
     env_file = directory / "cluster.env"
+    _refuse_references(own, facts, env_file)
     _refuse_node_only(facts, env_file)
     schematic_file = _schematic_file(facts, directory)
     cluster = _cluster(facts, env_file)
@@ -224,6 +226,14 @@ def _cluster_facts(path: Path) -> dict[str, str]:
     facts = envfile.read(path)
     _refuse_built_in(facts, path)
     return facts
+
+
+def _refuse_references(own: Mapping[str, str], others: Mapping[str, Any], path: Path) -> None:
+    """Refuse values that name other facts: nothing in a value is replaced."""
+    for name, value in own.items():
+        if "$" in value or "{{" in value:
+            known = known_facts.names() | own.keys() | others.keys()
+            placeholders.check_value(name, value, f"{path}:{envfile.line_of(path, name)}", known)
 
 
 def _refuse_built_in(facts: Mapping[str, str], path: Path) -> None:
@@ -427,6 +437,7 @@ def _node(
     env_file = directory / "node.env"
     own = canonical.facts(envfile.read(env_file))
     _refuse_built_in(own, env_file)
+    _refuse_references(own, cluster_facts, env_file)
     _refuse_environment_only(own, env_file)
     patches = (*layers, *unread.patch_files(directory))
     built_in = {"NODE_NAME": name, "NODE_ROLE": str(role)}

@@ -33,6 +33,7 @@ NODE: dict[str, _NodeRule] = {
         lint_values.installer_image,
         lint_values.control_plane_settings,
         lint_values.null_value,
+        lint_values.placeholder,
         lint_values.talosctl_warning,
         lint_layers.doubled_item,
         lint_layers.silent_override,

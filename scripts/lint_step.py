@@ -12,9 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts import cilium, elsewhere, inventory, lint_rules, marker, node_names, render, secrets
+from scripts import (
+    cilium,
+    elsewhere,
+    inject,
+    inventory,
+    lint_rules,
+    marker,
+    node_names,
+    render,
+    secrets,
+)
 from scripts.errors import LintError
-from scripts.inject import REFERENCE
 from scripts.lint import EnvironmentView, Finding, Layer, NodeView, joined, report
 from scripts.model import Environment, Node
 from scripts.patches import Patch
@@ -113,7 +122,7 @@ def _used(environment: Environment) -> frozenset[str]:
     paths = {path for node in environment.nodes for path in node.patches}
     paths |= {path for path in cilium.files_of(environment) if path.suffix == ".yaml"}
     texts = _texts(sorted(paths)).values()
-    return frozenset(match[2] for text in texts for match in REFERENCE.finditer(text))
+    return frozenset(name for text in texts for name in inject.names(text))
 
 
 def _encrypted(environment: Environment) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from scripts import placeholders
 from scripts.hints import DELETE_ITEM
 from scripts.lint import Entry, Finding, NodeView, at, leaves
 from scripts.model import Role
@@ -151,6 +152,20 @@ def null_value(view: NodeView) -> Iterator[Finding]:
                     'Write a value ("" for an empty text), or leave it out. '
                     + (DELETE_ITEM if inside else _DELETE_KEY.format(key=keys[-1])),
                 )
+
+
+def placeholder(view: NodeView) -> Iterator[Finding]:
+    """What a shell or a template would replace, and nothing does here."""
+    for entry in view.entries:
+        # Of an encrypted patch nothing may be shown, and a password may look like it.
+        found = () if entry.layer.patch.secret else entry.content
+        for keys, one in placeholders.in_document(found, view.node.facts) if found else ():
+            yield Finding(
+                entry.where(*keys),
+                f"{entry.label(keys)}: {entry.shown(keys, one.written)} is not replaced, and "
+                "is taken as it is",
+                placeholders.advice(one),
+            )
 
 
 def talosctl_warning(view: NodeView) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ as the string it was written as.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -42,6 +43,9 @@ CONTROL_PLANE_ONLY = (
     "secretboxEncryptionSecret",
     "serviceAccount",
 )
+
+# `$patch`; `$$patch` is that for tools that replace variables; the others are kubectl's.
+_DIRECTIVE = re.compile(r"\$+(patch$|retainKeys$|setElementOrder/|deleteFromPrimitiveList/)")
 
 # Documents that say nothing, as the loader shows them.
 _NOTHING: tuple[object, ...] = ("", "null", "~", {}, [])
@@ -178,26 +182,26 @@ def _check_directives(patch: Patch) -> None:
     """
     for number, document in enumerate(patch.documents):
         for keys, value in _directives(document):
-            if value == "delete":
+            if keys[-1] == "$patch" and value == "delete":
                 continue
             position = None if patch.secret else positions.of(patch.text).get((number, keys))
             where = f"{patch.path}:{position.line}" if position else str(patch.path)
             dotted = ".".join(str(key) for key in keys[:-1]) or _called(_identity(document))
             said = f": {value}" if isinstance(value, str) and not patch.secret else ""
             raise PatchError(
-                f"{where}: {dotted}: $patch{said}: Talos knows '$patch: delete' alone, and would "
-                "take this for a value of the config",
+                f"{where}: {dotted}: {keys[-1]}{said}: Talos knows '$patch: delete' alone, and "
+                "would take this for a value of the config",
                 hint="Mappings merge without it. To replace one, write '$patch: delete' into it, "
                 "and what it should have\ninto a later layer.",
             )
 
 
 def _directives(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Each ``$patch`` in a document, with the way there."""
+    """Each ``$patch`` in a document, and what other tools write like it, with the way there."""
     items = value.items() if isinstance(value, dict) else ()
     for key, item in enumerate(value) if isinstance(value, list) else items:
         way = (*keys, key)
-        if key == "$patch":
+        if isinstance(key, str) and _DIRECTIVE.match(key):
             yield way, item
         yield from _directives(item, way)
 

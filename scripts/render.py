@@ -6,7 +6,17 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from scripts import cilium, files, hints, identity, manifests, positions, secrets, talosctl
+from scripts import (
+    cilium,
+    files,
+    hints,
+    identity,
+    manifests,
+    placeholders,
+    positions,
+    secrets,
+    talosctl,
+)
 from scripts.errors import PatchError
 from scripts.inject import inject
 from scripts.model import Cluster, Environment, Node, Role
@@ -169,6 +179,7 @@ def _read(environment: Environment, node: Node, path: Path) -> Patch:
     except UnicodeDecodeError as error:
         raise PatchError(f"{path}: not UTF-8 text (byte {error.start})") from None
     patch = parse(inject(text, node.facts, path), path, secret=encrypted)
+    placeholders.check_patch(patch, text, node.facts)
     if not encrypted and any("sops" in document for document in patch.documents):
         raise PatchError(
             f"{path}: is encrypted with sops, but its name does not say so",

@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from scripts import inventory
+from scripts import inventory, known_facts, placeholders, positions
 from scripts.errors import ConfigError
 from scripts.model import Environment
 
@@ -71,6 +71,7 @@ def read(overrides: Mapping[str, Any]) -> Settings:
         values = inventory.merged(values, layer)
     _check(values)
     defaults = {name: _text(name, value) for name, value in values.get("defaults", {}).items()}
+    _check_defaults(defaults)
     return Settings(
         env=values.get("env"),
         goal=values.get("goal"),
@@ -115,6 +116,23 @@ def _text(name: str, value: str | float | bool) -> str:
             hint=f'Write it in quotes: {name}: "{value}"',
         )
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_defaults(defaults: Mapping[str, str]) -> None:
+    """As in env files, no value may name another fact."""
+    for name, value in defaults.items():
+        if "$" in value or "{{" in value:
+            known = known_facts.names() | defaults.keys()
+            placeholders.check_value(name, value, _place_of_default(name), known)
+
+
+def _place_of_default(name: str) -> str:
+    """The file and line that set a default; the file that people edit where they are not found."""
+    for path in (FILE, _REPOSITORY / FILE):
+        found = positions.of(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if (0, ("defaults", name)) in found:
+            return f"{path}:{found[0, ('defaults', name)].line}"
+    return f"{FILE} or --config"
 
 
 @cache

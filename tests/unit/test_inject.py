@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scripts.errors import PatchError
-from scripts.inject import inject
+from scripts.inject import inject, names
 
 PATH = Path("common.yaml")
 NAMES = st.from_regex(r"[A-Z][A-Z0-9_]{0,9}", fullmatch=True)
@@ -58,6 +58,7 @@ def test_escaped_reference_stays_whatever_the_facts(
     name: str, value: str, before: str, after: str
 ) -> None:
     assume("$" not in before + after)
+    assume("#" not in before)  # comments stay as they are
     text = f"{before}$${{{name}}}{after}"
     assert inject(text, {name: value}, PATH) == f"{before}${{{name}}}{after}"
     assert inject(text, {}, PATH) == f"{before}${{{name}}}{after}"
@@ -101,7 +102,6 @@ def test_value_of_which_yaml_would_lose_something(text: str, value: str, what: s
         ('"${VALUE}"', "ab #cd"),
         ("'a ${VALUE}'", "#ab"),
         ("|\n  ${VALUE}\n  #b", "#ab"),
-        ("x # ${VALUE}", "#ab"),
         ("ab${VALUE}", "#cd"),
         ("ab${VALUE}", ""),
         ("${VALUE}", "ab#cd"),
@@ -114,3 +114,58 @@ def test_value_that_is_whole_where_it_stands(text: str, value: str) -> None:
     given = f"a: {text}\n"
     written = given.replace("$${VALUE}", "\0").replace("${VALUE}", value)
     assert inject(given, {"VALUE": value}, PATH) == written.replace("\0", "${VALUE}")
+
+
+COMMENTS = [
+    "# ${OLD}\na: 1\n",
+    "a: 1 # ${OLD}, ${NEW} and $${NEW}\n",
+    "a:\n  - x\n  # ${OLD}\n  - y\n",
+    "a: {b: 1, # ${OLD}\n  c: 2}\n",
+    "a: |  # ${OLD}\n  text\n",
+    "a: |-\n  text\n # ${OLD}\nb: 2\n",
+    "a: 'x' # ${OLD}\n---\n# ${OLD}\nb: &c 1 # ${OLD}\n",
+    "a: \u00e4\U0001f600 # ${OLD}\n",
+    "\ufeffa: 1 # ${OLD}\n",
+    "a: 1 # ${OLD}\r\nb: 2\r\n# ${OLD}\r\n",
+    "contents: |\n    # ${OLD}\n    kind: A # ${OLD}\n\n    ---\n    a: |\n      b\n    # ${OLD}\n",
+    "# ${OLD}",
+]
+
+
+@pytest.mark.parametrize("text", COMMENTS)
+def test_comments_stay_as_they_are(text: str) -> None:
+    assert inject(text, {"NEW": "x"}, PATH) == text
+    beside = f"z: ${{NEW}} # ${{OLD}}\n{text.lstrip(chr(0xFEFF))}"
+    assert inject(beside, {"NEW": "x"}, PATH) == beside.replace("${NEW}", "x", 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 'x # ${NEW}'\n",
+        'a: "x # ${NEW}"\n',
+        "a: x#${NEW}\n",
+        "a: |\n  # ${NEW}\n",
+        "a: >-\n  x # ${NEW}\n",
+        "content: |\n  #!/bin/sh\n  # ${NEW}\n",
+        "a: '\n  # ${NEW}'\n",
+        "contents: |\n  a: 'x # ${NEW}'\n  b: |\n    # ${NEW}\n",
+        "${NEW}: 1 # x\n",
+        "# x\na: ${NEW} # y\n",
+    ],
+)
+def test_what_only_looks_like_a_comment_is_none(text: str) -> None:
+    assert inject(text, {"NEW": "x"}, PATH) == text.replace("${NEW}", "x")
+
+
+def test_name_in_a_comment_and_in_a_value() -> None:
+    text = "a: ${NEW} # was ${OLD}\nb: ${NWE} # ${OLD}\n"
+    with pytest.raises(PatchError) as error:
+        inject(text, {"NEW": "x"}, PATH)
+    assert error.value.message == "common.yaml:2: ${NWE} is not known; did you mean NEW?"
+    assert names(text) == {"NEW", "NWE"}
+
+
+def test_comments_of_a_text_that_is_no_yaml_are_not_known() -> None:
+    with pytest.raises(PatchError):
+        inject("a: 'x\n# ${OLD}\n", {}, PATH)
