@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.project import Project
+from tests.project import BIN, Project
 
 APPLY = ("apply", "--config", "env=metal")
 _UUID = "4c4c4544-0042-3510-8052-b4c04f4d3332"
@@ -60,7 +60,9 @@ def test_running_node(metal: Project, network: str) -> None:
     assert f"does not have NODE_UUID {_UUID}" in _apply_sh(metal)
 
     _node(metal, network, "MAC_CHECK=off\n")
-    metal.patch("metal", "control_planes", "cp_1", "cluster: {id: anotherclustersid}\n")
+    # The same authority, another cluster.
+    key, value = '["cluster"]["id"]', '"anotherclustersid"'
+    assert metal.run(BIN / "sops", "set", "secrets/metal.yaml", key, value).code == 0
     error = metal.fails(*APPLY)
     assert "runs with another cluster.id: it has" in error
     assert "this cluster's is anotherc…; nothing was sent" in error
