@@ -22,7 +22,7 @@ rule prune:
         f"logs/{SETTINGS.env}/prune.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, housekeeping.prune, environment)
+            jobs.run(log, housekeeping.prune, environment, SETTINGS.confirm)
 
 
 rule dag:

@@ -136,6 +136,35 @@ def test_removed_node_is_known_also_when_its_last_apply_failed(up: Project, netw
     assert not _marker(up, "worker-worker_1.machine")
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_machine_that_took_its_config_and_never_came_back_is_known(
+    lab: Project, network: str, answers: bool
+) -> None:
+    """Whether it says that it took it or not; it has the cluster's secrets then."""
+    facts = lab.read("patches/envs/lab/cluster.env").replace("NODE_TIMEOUT=30", "NODE_TIMEOUT=3")
+    lab.write("patches/envs/lab/cluster.env", facts + "APPLY_RETRIES=0\n")
+    faults: list[dict[str, object]] = [{"fault": "slow-reboot", "seconds": 20}]
+    if not answers:
+        faults.append({"fault": "drop", "method": "ApplyConfiguration", "when": "after"})
+    lab.write(".simulator/lab/faults.json", json.dumps({f"{network}.21": faults}))
+    error = lab.fails(*UP)
+    assert "lab/worker_1" in error
+    assert not _marker(lab, "worker-worker_1.applied")
+
+    lab.write("patches/envs/lab/cluster.env", facts.replace("NODE_TIMEOUT=3", "NODE_TIMEOUT=30"))
+    lab.remove("patches/envs/lab/workers/worker_1")
+    command = "snakemake reset --config env=lab node=worker_1 confirm=worker_1"
+    named = lab.ok("validate", *UP).output
+    assert f"the machine of worker_1 still has its config; reset it first:  {command}" in named
+    assert "snakemake prune" not in named
+    assert command in lab.fails("prune", "--config", "env=lab")
+    (lab.root / ".simulator/lab/faults.json").unlink()
+    lab.ok(*command.split()[1:])
+    assert _in_maintenance(lab, f"{network}.21")
+    lab.ok("prune", "--config", "env=lab")
+    assert "no longer in Git" not in lab.ok("validate", *UP).output
+
+
 def test_member_that_was_wiped_without_leaving_is_removed(up: Project, network: str) -> None:
     wiped = up.talosctl("lab", f"{network}.12", "reset", "--graceful=false", "--reboot")
     assert wiped.code == 0, wiped.output

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import inventory, marker
-from scripts.errors import ConfigError
+from scripts import housekeeping, inventory, machine_record, marker
+from scripts.errors import ConfigError, NodeError
+from scripts.model import Environment
+from scripts.node_names import Name
 from scripts.removed import removed_nodes
 from tests.project import Project
 
@@ -48,3 +50,41 @@ def test_marker_that_is_none_is_named(small: Project) -> None:
     small.write("rendered_configs/dev/state/worker-gone.machine", "[]")
     with pytest.raises(ConfigError, match=r"worker-gone.machine: is no marker"):
         removed_nodes(inventory.load("dev"))
+
+
+def _removed(project: Project) -> Environment:
+    """worker_1 was sent a config and left Git; of worker_2, nothing but a rendered config."""
+    dev = inventory.load("dev")
+    machine_record.write(dev, dev.workers[0], Name("worker-1", "worker-1"))
+    for name in ("worker_1", "worker_2"):
+        project.write(f"rendered_configs/dev/worker-{name}.yaml", "x")
+    project.remove("patches/envs/dev/workers/worker_1")
+    return inventory.load("dev")
+
+
+def test_prune_forgets_no_machine_that_was_sent_a_config(small: Project) -> None:
+    dev = _removed(small)
+    with pytest.raises(NodeError, match=r"not forgotten, .* secrets: worker-worker_1") as kept:
+        housekeeping.prune(dev)
+    assert "snakemake reset --config env=dev node=worker_1 confirm=worker_1" in kept.value.hint
+    assert [node.name for node in removed_nodes(dev)] == ["worker_1"]
+    assert [path.stem for path in housekeeping.leftovers(dev)] == ["worker-worker_1"] * 2
+
+    with pytest.raises(ConfigError, match="dev has no node 'worker_3'; did you mean worker_1"):
+        housekeeping.prune(dev, "worker_3")
+    assert "snakemake prune --config env=dev confirm=worker_1" in kept.value.hint
+    housekeeping.prune(dev, "worker_1")
+    assert housekeeping.leftovers(dev) == []
+
+
+def test_prune_is_advised_only_for_what_is_no_machine(
+    small: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(housekeeping, "warn", said.append)
+    dev = _removed(small)
+    housekeeping.warn_of_leftovers(dev)
+    small.remove("rendered_configs/dev/worker-worker_2.yaml")
+    housekeeping.warn_of_leftovers(dev)
+    assert all("node=worker_1 confirm=worker_1" in text for text in said)
+    assert ["snakemake prune" in text for text in said] == [True, False]
