@@ -28,6 +28,7 @@ from scripts import (
     lab,
     lint_rules,
     lint_step,
+    locks,
     page,
     picture,
     progress,
@@ -138,6 +139,7 @@ onstart:
     if WORK:
         for environment in ENVIRONMENTS.values():
             jobs.parsed(jobs.hold, environment.name, environment.paths.state)
+            jobs.parsed(locks.begin_roll_out, environment)
             # What a report brings up to date is not the run that it tells of, where there is one.
             if not ("report" in due and journal.path_of(environment.name).exists()):
                 jobs.parsed(journal.begin, environment.name)

@@ -9,6 +9,7 @@ from typing import TypeVar
 from scripts import (
     files,
     guard,
+    locks,
     machine_record,
     manifests,
     marker,
@@ -280,7 +281,8 @@ def bootstrap_cluster(environment: Environment) -> None:
 
     :raises NodeError: when a control plane cannot be asked, or etcd does not come up.
     """
-    answer = _bootstrap(environment)
+    with locks.roll_out_lock(environment, environment.first_control_plane.name):
+        answer = _bootstrap(environment)
     say(f"{environment.name}: {answer}")
     members = _wait_for_etcd(environment)
     files.write_atomically(environment.paths.kubeconfig, _kubeconfig(environment))

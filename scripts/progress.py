@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import signal
 import sys
@@ -154,15 +155,20 @@ class Wait:
 
     :param who: whom the wait is about, as shown.
     :param what: what it waits for, as shown.
-    :param timeout: in seconds; the condition is tried once in any case.
+    :param timeout: in seconds, infinite where it ends by itself; the condition is tried once in any
+        case.
+    :param slowest: the most between two tries, in seconds.
     :raises NodeError: from the loop, when the time is over or the run is cancelled.
     """
 
-    def __init__(self, who: str, what: str, timeout: float, hint: str = "") -> None:
+    def __init__(
+        self, who: str, what: str, timeout: float, hint: str = "", slowest: float = _SLOWEST_POLL
+    ) -> None:
         self.who = who
         self.what = what
         self.timeout = timeout
         self.hint = hint
+        self.slowest = slowest
         self.reason = ""
 
     def because(self, reason: str) -> None:
@@ -184,13 +190,14 @@ class Wait:
                 raise NodeError(self._over(), hint=self.hint)
             if elapsed >= said + _SAY_EVERY:
                 said = elapsed
+                most = "" if math.isinf(self.timeout) else f" of {self.timeout:.0f}"
                 say(
-                    f"{self.who}: waiting for {self.what} ({elapsed:.0f} of {self.timeout:.0f} s)"
+                    f"{self.who}: waiting for {self.what} ({elapsed:.0f}{most} s)"
                     + (f": {self.reason}" if self.reason else "")
                 )
             if _cancelled.wait(min(pause, self.timeout - elapsed)):
                 raise NodeError(f"{self.who}: stopped waiting for {self.what}: interrupted")
-            pause = min(pause * 1.5, _SLOWEST_POLL)
+            pause = min(pause * 1.5, self.slowest)
 
     def _over(self) -> str:
         text = f"{self.who}: waited {self.timeout:.0f} s for {self.what}, in vain"

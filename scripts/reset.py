@@ -8,7 +8,7 @@ from functools import partial
 
 import yaml
 
-from scripts import etcd, guard, machine_record, named, node_names, protection, secrets
+from scripts import etcd, guard, locks, machine_record, named, node_names, protection, secrets
 from scripts.deploy import NO_ANSWER, wait_until_reachable
 from scripts.errors import ConfigError, NodeError, TalosmakeError
 from scripts.live import Live, State, foreign, judged, maintenance_api, observe, secure_api
@@ -146,9 +146,18 @@ def _error_of(environment: Environment, node: Node) -> TalosmakeError | None:
 def _reset_node(environment: Environment, node: Node, *, whole: bool = False) -> str:
     """Reset a node, again if no answer came, and wait for it in maintenance mode.
 
+    Control planes are reset while no other process changes one.
+
     :param whole: all nodes are to be reset, so etcd may lose its quorum.
     :returns: the name that it had to Kubernetes; "" where nobody knows.
     """
+    if node.role is Role.WORKER:
+        return _reset(environment, node, whole=whole)
+    with locks.roll_out_lock(environment, node.name):
+        return _reset(environment, node, whole=whole)
+
+
+def _reset(environment: Environment, node: Node, *, whole: bool) -> str:
     who = f"{environment.name}/{node.name}"
     for left in range(environment.settings.apply_retries, -1, -1):
         live = wait_until_reachable(environment, node)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import threading
-from collections import defaultdict
 from collections.abc import Iterator
 
-from scripts import etcd, marker
+from scripts import etcd, locks, marker
 from scripts.errors import NodeError, ToolError
 from scripts.live import State, connection_error, observe, secure_api
 from scripts.model import Environment, Node, Role
@@ -17,35 +15,44 @@ from scripts.talosctl import CallError
 
 # Etcd service states that do not yet have data: Talos's service states before Running.
 WITHOUT_ETCD = ("", "Initialized", "Preparing", "Waiting", "Pre", "Starting", "Skipped")
-_turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
-_stopped: dict[str, str] = {}
-_asking = threading.Lock()
-_runs_etcd: dict[str, bool] = {}
+_seen_running: set[str] = set()
 
 
 @contextlib.contextmanager
 def turn(environment: Environment, node: Node) -> Iterator[None]:
     """Let one control plane of a bootstrapped cluster be changed; a failure stops those after it.
 
-    Before the bootstrap, and for workers, nothing is waited for. Nor is it for one in maintenance
-    mode, which costs etcd nothing: others may have to wait until it has joined.
+    That holds for all processes: another checkout's, and the jobs of an executor. Before the
+    bootstrap control planes are changed side by side, and nobody bootstraps meanwhile; for workers
+    nothing is waited for. Nor is it for a control plane in maintenance mode, which costs etcd
+    nothing: others may have to wait until it has joined.
 
     :raises NodeError: when one before failed. The failure of this one gets how to go on as a hint.
     """
-    if node.role is not Role.CONTROLPLANE or not _is_bootstrapped(environment):
+    if node.role is not Role.CONTROLPLANE:
         yield
         return
-    with contextlib.nullcontext() if _joins(environment, node) else _turns[environment.name]:
-        if environment.name in _stopped:
+    with contextlib.ExitStack() as held:
+        if not environment.paths.bootstrapped.exists():
+            held.enter_context(locks.roll_out_lock(environment, node.name, shared=True))
+            if not _runs_etcd(environment):
+                yield
+                return
+        if _joins(environment, node):
+            held.close()
+        else:
+            held.enter_context(locks.roll_out_lock(environment, node.name))
+        stopped = locks.stopped_at(environment)
+        if stopped:
             raise NodeError(
                 f"{environment.name}/{node.name}: not changed, because the roll-out stopped at "
-                f"{_stopped[environment.name]}",
+                f"{stopped}",
                 hint=_go_on(environment),
             )
         try:
             yield
         except (NodeError, ToolError) as error:
-            _stopped[environment.name] = node.name
+            locks.stop_roll_out(environment, node.name)
             error.hint = "\n".join(filter(None, (error.hint, _go_on(environment))))
             raise
 
@@ -57,18 +64,16 @@ def _joins(environment: Environment, node: Node) -> bool:
         return False  # said when it is applied
 
 
-def _is_bootstrapped(environment: Environment) -> bool:
-    """Whether the cluster is bootstrapped: by the marker, or by what runs.
+def _runs_etcd(environment: Environment) -> bool:
+    """Whether a cluster that has no marker is bootstrapped all the same, by what runs.
 
-    A new checkout has no markers, in a pipeline say, so the nodes are asked, once a run.
+    A new checkout has no markers, in a pipeline say. That it runs once is remembered.
     """
-    if environment.paths.bootstrapped.exists():
-        return True
-    with _asking:
-        if environment.name not in _runs_etcd:
-            planes = environment.control_planes
-            _runs_etcd[environment.name] = any(_etcd_runs(environment, node) for node in planes)
-    return _runs_etcd[environment.name]
+    if environment.name not in _seen_running:
+        if not any(_etcd_runs(environment, node) for node in environment.control_planes):
+            return False
+        _seen_running.add(environment.name)
+    return True
 
 
 def _etcd_runs(environment: Environment, node: Node) -> bool:
@@ -91,7 +96,7 @@ def reboot(environment: Environment, node: Node) -> Iterator[None]:
     if node.role is not Role.CONTROLPLANE:
         yield
         return
-    with _turns[environment.name]:
+    with locks.roll_out_lock(environment, node.name):
         runs = environment.paths.bootstrapped.exists() or _has_etcd(environment, node)
         if runs:
             _wait_until_healthy(environment, node, "all other etcd members to be healthy", node)

@@ -126,8 +126,7 @@ def test_roll_out_without_markers_asks_the_nodes(
 
     monkeypatch.setattr(rollout, "secure_api", api)
     monkeypatch.setattr(rollout, "connection_error", lambda _: "")
-    monkeypatch.setattr(rollout, "_runs_etcd", {})
-    monkeypatch.setattr(rollout, "_stopped", {})
+    monkeypatch.setattr(rollout, "_seen_running", set())
     deployed = replace(dev, artifact=_ARTIFACT)
     first, second = deployed.control_planes
     with pytest.raises(NodeError, match="refused"), rollout.turn(deployed, first):
