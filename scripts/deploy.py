@@ -119,7 +119,7 @@ def _apply_once(environment: Environment, node: Node, config: bytes, live: Live)
         answer = api.apply(config)
         _wait_until_applied(environment, node, config)
         return "maintenance", answer
-    guard.check_cluster(environment, node, live.config, guard.cluster_id(config))
+    guard.check_cluster(environment, node, live.config, guard.cluster_of(config))
     if same_config(live.config, config) and not _is_pending(environment, node, config):
         _record(environment, node, config)
         return "none", UNCHANGED

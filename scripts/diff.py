@@ -146,7 +146,7 @@ def to_live(environment: Environment, node: Node) -> NodeDiff:
 
 
 def _to_running(environment: Environment, node: Node, config: bytes, live: Live) -> NodeDiff:
-    guard.check_cluster(environment, node, live.config, guard.cluster_id(config))
+    guard.check_cluster(environment, node, live.config, guard.cluster_of(config))
     try:
         pending = secure_api(environment, node).persistent_config() != live.config
         if same_config(live.config, config):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from scripts import lint_step
 from scripts.errors import NodeError
 from scripts.live import documents
 from scripts.model import Environment, Node
@@ -83,26 +85,47 @@ def _tell_what_is_not_checked(environment: Environment, node: Node) -> None:
     )
 
 
-def check_cluster(environment: Environment, node: Node, running: bytes, identifier: str) -> None:
+@dataclass(frozen=True)
+class Cluster:
+    """What tells a cluster from others, by a machine config or a bundle.
+
+    :ivar identifier: ``cluster.id``, which the bundle gives.
+    :ivar name: ``cluster.clusterName``.
+    """
+
+    identifier: str
+    name: str
+
+
+def check_cluster(environment: Environment, node: Node, running: bytes, wanted: Cluster) -> None:
     """Refuse a running node that is another cluster's, or has another role than in Git.
 
     That its certificate is by this cluster's CA is known before: else nothing could be asked.
+    Clusters with the same bundle have one CA and one ID, so that their names are compared, too.
+    What is not known is never the same.
 
     :param running: the config it runs with.
-    :param identifier: this cluster's ``cluster.id``.
     :raises NodeError: with what was expected and what was found.
     """
-    has = _value(running, "cluster", "id")
-    if has != identifier:
+    has = cluster_of(running)
+    if not has.identifier or has.identifier != wanted.identifier:
         raise _another_node(
             environment,
             node,
-            f"cluster.id: it has {_short(has)}, this cluster's is {_short(identifier)}",
+            f"cluster.id: it has {_short(has.identifier)}, this cluster's is "
+            f"{_short(wanted.identifier)}",
+        )
+    if lint_step.shares_bundle(environment) and (not has.name or has.name != wanted.name):
+        raise _another_node(
+            environment,
+            node,
+            f"cluster.clusterName: it has {has.name or 'none'}, this cluster's is "
+            f"{wanted.name or 'not known'}, and the bundle is not this cluster's alone",
         )
     role = _value(running, "machine", "type")
     if role != node.role:
         raise _another_node(
-            environment, node, f"machine.type: it has {role}, the config says {node.role}"
+            environment, node, f"machine.type: it has {role or 'none'}, the config says {node.role}"
         )
 
 
@@ -115,9 +138,9 @@ def _another_node(environment: Environment, node: Node, difference: str) -> Node
     )
 
 
-def cluster_id(config: bytes) -> str:
-    """The ``cluster.id`` of a machine config."""
-    return _value(config, "cluster", "id")
+def cluster_of(config: bytes) -> Cluster:
+    """The cluster that a machine config is for."""
+    return Cluster(_value(config, "cluster", "id"), _value(config, "cluster", "clusterName"))
 
 
 def _short(identifier: str) -> str:

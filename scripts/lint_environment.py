@@ -125,9 +125,9 @@ def shared_bundle(view: EnvironmentView) -> Iterator[Finding]:
             "enter all",
             do,
         )
-    own = _values(view.encrypted.get(environment.bundle, ""))
+    own = key_values(view.encrypted.get(environment.bundle, ""))
     for path, text in view.other_bundles.items():
-        if own & _values(text):
+        if own & key_values(text):
             yield Finding(
                 str(environment.bundle),
                 f"holds the same secrets as {path}, of which it is a copy: one PKI for both, so "
@@ -137,7 +137,7 @@ def shared_bundle(view: EnvironmentView) -> Iterator[Finding]:
             )
 
 
-def _values(text: str) -> set[str]:
+def key_values(text: str) -> set[str]:
     """A bundle's encrypted values. sops makes a new vector for each, so none is there twice."""
     document = _parsed(text)
     certs = lookup(document, "certs")

@@ -25,6 +25,7 @@ from scripts import (
 )
 from scripts.errors import LintError
 from scripts.lint import EnvironmentView, Finding, Layer, NodeView, joined, report
+from scripts.lint_environment import key_values
 from scripts.model import Environment, Node
 from scripts.patches import Patch
 from scripts.progress import warn
@@ -137,6 +138,14 @@ def other_bundles(environment: Environment) -> list[Path]:
     names = [name for name in inventory.environment_names() if name != environment.name]
     paths = [*(secrets.own_bundle(name) for name in names), secrets.SHARED_BUNDLE]
     return [path for path in paths if path != environment.bundle and path.exists()]
+
+
+def shares_bundle(environment: Environment) -> bool:
+    """Whether other environments have the same bundle: the same file, or a copy of it."""
+    if environment.shares_bundle_with or environment.cluster.throwaway:
+        return bool(environment.shares_bundle_with)
+    keys = key_values("".join(_texts([environment.bundle]).values()))
+    return any(keys & key_values(text) for text in _texts(other_bundles(environment)).values())
 
 
 def _texts(paths: Sequence[Path]) -> dict[Path, str]:

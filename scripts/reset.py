@@ -216,7 +216,8 @@ def _check_right_node(environment: Environment, node: Node, live: Live) -> None:
         raise foreign(environment, node)
     if live.state is State.RUNNING:
         bundle = yaml.safe_load(secrets.bundle_of(environment))
-        guard.check_cluster(environment, node, live.config, str(bundle["cluster"]["id"]))
+        wanted = guard.Cluster(str(bundle["cluster"]["id"]), environment.cluster.name)
+        guard.check_cluster(environment, node, live.config, wanted)
         guard.check_machine(environment, node, secure_api(environment, node))
     elif live.state is State.MAINTENANCE:
         guard.check_machine(environment, node, maintenance_api(environment, node), live.macs)

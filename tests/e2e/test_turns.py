@@ -44,7 +44,7 @@ def test_two_checkouts_take_turns(lab: Project) -> None:
     assert _one_by_one(rolled)
     assert re.search(
         r"lab/cp_\d: waiting for its turn to change control planes of talos-test \(\d+ s\): "
-        r"\S+/locks/talos-test-[0-9a-f]{12}\.lock is held by process \d+ on \S+, for lab/cp_\d, in ",
+        r"\S+/locks/talos-test-[0-9a-f]{12}\.lock is held by process \d+ on \S+, for lab/cp_\d",
         "\n".join(shown),
     )
 

@@ -53,7 +53,6 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(deploy, "secure_api", lambda *_: made)
     monkeypatch.setattr(guard, "check_machine", lambda *_: None)
     monkeypatch.setattr(guard, "check_cluster", lambda *_: None)
-    monkeypatch.setattr(guard, "cluster_id", lambda *_: "")
     return made
 
 

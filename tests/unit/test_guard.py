@@ -1,0 +1,80 @@
+"""What tells a running node of this cluster from others."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from scripts import guard, inventory, lint_step, secrets
+from scripts.errors import NodeError
+from scripts.guard import Cluster
+from scripts.model import Environment
+from tests.project import Project
+
+
+def _running(identifier: str, name: str, role: str = "controlplane") -> bytes:
+    return (
+        f"machine:\n  type: {role}\ncluster:\n  id: {identifier}\n  clusterName: {name}\n"
+    ).encode()
+
+
+@pytest.fixture
+def alone(small: Project) -> Environment:
+    return inventory.load("dev")
+
+
+@pytest.fixture
+def shared(alone: Environment) -> Environment:
+    return replace(alone, shares_bundle_with=("prod",))
+
+
+@pytest.mark.parametrize(
+    ("has", "wanted"),
+    [
+        (_running("''", "a"), Cluster("", "a")),
+        (b"machine: {type: controlplane}\n", Cluster("", "")),
+        (b"machine: {type: controlplane}\ncluster: {id: null}\n", Cluster("", "")),
+        (_running("one=", "a"), Cluster("two=", "a")),
+        (b"", Cluster("", "")),
+        (b"kind: HostnameConfig\n", Cluster("", "")),
+    ],
+)
+def test_unknown_cluster_is_never_the_same(alone: Environment, has: bytes, wanted: Cluster) -> None:
+    with pytest.raises(NodeError, match=r"runs with another cluster\.id: it has (none|one=…), "):
+        guard.check_cluster(alone, alone.first_control_plane, has, wanted)
+
+
+@pytest.mark.parametrize("name", ["other", "''"])
+def test_clusters_with_one_bundle_are_told_apart_by_name(
+    alone: Environment, shared: Environment, name: str
+) -> None:
+    running, wanted = _running("one=", name), Cluster("one=", "talos-test")
+    with pytest.raises(NodeError, match=r"another cluster\.clusterName: it has (other|none), this"):
+        guard.check_cluster(shared, shared.first_control_plane, running, wanted)
+    guard.check_cluster(shared, shared.first_control_plane, _running("one=", "talos-test"), wanted)
+    # With a bundle of its own a cluster may get another name.
+    guard.check_cluster(alone, alone.first_control_plane, running, wanted)
+
+
+def test_names_that_nobody_knows_are_not_the_same(shared: Environment) -> None:
+    nameless = b"machine: {type: controlplane}\ncluster: {id: one=}\n"
+    with pytest.raises(NodeError, match=r"clusterName: it has none, this cluster's is not known"):
+        guard.check_cluster(shared, shared.first_control_plane, nameless, Cluster("one=", ""))
+
+
+def test_role_that_is_not_known_is_another(alone: Environment) -> None:
+    running = b"machine: {}\ncluster: {id: one=}\n"
+    with pytest.raises(NodeError, match=r"machine\.type: it has none, the config says"):
+        guard.check_cluster(alone, alone.first_control_plane, running, Cluster("one=", ""))
+
+
+def test_copy_of_a_bundle_is_shared_like_the_bundle(dev: Project, small: Project) -> None:
+    """Both fixtures are one project: dev has its secrets, small has this process work in it."""
+    assert not lint_step.shares_bundle(inventory.load("dev"))
+    small.environment("prod")
+    small.node("prod", "control_planes", "cp_1", "10.9.1.11")
+    shutil.copy(secrets.own_bundle("dev"), secrets.own_bundle("prod"))
+    assert lint_step.shares_bundle(inventory.load("dev"))
+    assert lint_step.shares_bundle(inventory.load("prod"))
