@@ -65,7 +65,10 @@ ENVIRONMENTS = {
     )
     for name in jobs.parsed(settings.selected, SETTINGS)
 }
-workflow.global_resources.update(settings.limits(SETTINGS))
+# What --resources says on the command line counts.
+for _name, _limit in settings.limits(SETTINGS).items():
+    if _name not in workflow.global_resources:
+        workflow.global_resources[_name] = _limit
 
 for _environment in ENVIRONMENTS.values():
     jobs.parsed(lint_rules.switched_off, _environment)

@@ -48,9 +48,22 @@ class Failure(StrEnum):
     OTHER = auto()
 
 
-# Looked for in this order: an error of the TLS handshake is also an "Unavailable".
-_WORDS: tuple[tuple[Failure, tuple[str, ...]], ...] = (
-    (Failure.FINGERPRINT, ("fingerprint",)),
+# The code of a node's answer says most: what follows it may quote a config or a path, in which any
+# word can stand (https://grpc.io/docs/guides/status-codes/).
+_CODE = re.compile(r"\bcode = (\w+) desc = (.*)", re.DOTALL)
+_CODES = {
+    "AlreadyExists": Failure.ALREADY_EXISTS,
+    "FailedPrecondition": Failure.FAILED_PRECONDITION,
+    "PermissionDenied": Failure.NOT_AUTHORIZED,
+    "InvalidArgument": Failure.REJECTED,
+    "Unimplemented": Failure.REJECTED,
+    "NotFound": Failure.NOT_FOUND,
+    "DeadlineExceeded": Failure.UNREACHABLE,
+}
+_NEEDS_REBOOT = "this config change can't be applied in immediate mode"
+# Why there is no connection: looked for in this order, where there is no answer to speak of.
+_HANDSHAKE: tuple[tuple[Failure, tuple[str, ...]], ...] = (
+    (Failure.FINGERPRINT, ("doesn't match the provided fingerprint",)),
     (Failure.CERTIFICATE_EXPIRED, ("has expired or is not yet valid", "expired certificate")),
     # Go compares the name before it looks who signed.
     (Failure.CERTIFICATE_NAME, ("certificate is valid for", "contain any IP SANs")),
@@ -59,12 +72,8 @@ _WORDS: tuple[tuple[Failure, tuple[str, ...]], ...] = (
         ("certificate signed by unknown authority", "unknown certificate authority"),
     ),
     (Failure.CERTIFICATE_REQUIRED, ("certificate required",)),
-    (Failure.ALREADY_EXISTS, ("AlreadyExists",)),
-    (Failure.FAILED_PRECONDITION, ("FailedPrecondition",)),
-    (Failure.NEEDS_REBOOT, ("can't be applied in immediate mode",)),
-    (Failure.NOT_AUTHORIZED, ("PermissionDenied",)),
-    (Failure.REJECTED, ("InvalidArgument", "Unimplemented")),
-    (Failure.NOT_FOUND, ("NotFound",)),
+)
+_NO_WAY: tuple[tuple[Failure, tuple[str, ...]], ...] = (
     (
         Failure.UNREACHABLE,
         (
@@ -98,11 +107,17 @@ class CallError(ToolError):
 
 
 def classify(stderr: str) -> Failure:
-    """What kind of failure talosctl's error output tells of."""
-    return next(
-        (failure for failure, words in _WORDS if any(word in stderr for word in words)),
-        Failure.OTHER,
-    )
+    """What kind of failure talosctl's error output tells of: by its gRPC code, then by words."""
+    answer = _CODE.search(stderr)
+    code, said = (answer[1], answer[2]) if answer else ("", stderr)
+    if code == "InvalidArgument" and said.startswith(_NEEDS_REBOOT):
+        return Failure.NEEDS_REBOOT
+    if code in _CODES:
+        return _CODES[code]
+    # Of other codes, a node's `Unknown` may be about a connection of its own, but not about ours.
+    words = _NO_WAY if code not in ("", "Unavailable") else _HANDSHAKE + _NO_WAY
+    found = (failure for failure, texts in words if any(text in said for text in texts))
+    return next(found, Failure.UNREACHABLE if code == "Unavailable" else Failure.OTHER)
 
 
 def gen_secrets(contract: str) -> bytes:

@@ -38,6 +38,11 @@ def test_workers_by_the_configured_limit(lab: Project) -> None:
     run = lab.ok(*UP, "workers_at_once=1")
     assert len([job for job in run.jobs if job.startswith("apply_worker")]) == 2
     assert _most_at_once(run, "apply_worker") == 1
+    lab.write("patches/envs/lab/workers/common.yaml", _SYSCTL.replace("'7'", "'6'"))
+    # The command line's word counts, too.
+    run = lab.ok("--resources", "worker=1", *UP)
+    assert len([job for job in run.jobs if job.startswith("apply_worker")]) == 2
+    assert _most_at_once(run, "apply_worker") == 1
     lab.write("patches/envs/lab/workers/common.yaml", _SYSCTL.replace("'7'", "'8'"))
     assert _most_at_once(lab.ok(*UP), "apply_worker") == 2
 

@@ -69,6 +69,23 @@ MESSAGES = {
     "MachineConfigs.config.talos.dev(config/none@undefined) doesn't exist": Failure.NOT_FOUND,
     "failed to load config: yaml: line 1": Failure.OTHER,
     "": Failure.OTHER,
+    # Made up: the code counts, and not what a config or a path in its description is called.
+    "error applying new configuration: rpc error: code = InvalidArgument desc = 1 error occurred:\n"
+    "\t* file /etc/fingerprint/expired certificate.yaml: NotFound\n": Failure.REJECTED,
+    "rpc error: code = NotFound desc = resource doesn't match the provided fingerprint": (
+        Failure.NOT_FOUND
+    ),
+    "rpc error: code = PermissionDenied desc = certificate required, InvalidArgument": (
+        Failure.NOT_AUTHORIZED
+    ),
+    "rpc error: code = InvalidArgument desc = open x: this config change can't be applied in "
+    "immediate mode.yaml": Failure.REJECTED,
+    "rpc error: code = Unimplemented desc = EOF": Failure.REJECTED,
+    "rpc error: code = Unknown desc = no such file or directory: fingerprint": Failure.OTHER,
+    "rpc error: code = Unknown desc = certificate signed by unknown authority": Failure.OTHER,
+    "rpc error: code = Unknown desc = etcd: context deadline exceeded": Failure.UNREACHABLE,
+    "rpc error: code = Unavailable desc = anything": Failure.UNREACHABLE,
+    "open /home/me/fingerprint/AlreadyExists.yaml: no such file or directory": Failure.OTHER,
 }
 
 
