@@ -33,6 +33,7 @@ from scripts import (
     picture,
     progress,
     promote,
+    rekey,
     render,
     reset,
     schemas,

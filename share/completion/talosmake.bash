@@ -26,7 +26,7 @@ _talosmake() {
       if [[ $line == *" --config "* ]]; then
         candidates="env= node= path= confirm= against= goal= strict= live= from= to= artifact="
       else
-        candidates="--config render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets simulator_stop lab_stop"
+        candidates="--config render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets rekey simulator_stop lab_stop"
       fi
       ;;
   esac
