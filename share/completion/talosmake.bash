@@ -1,40 +1,52 @@
 # Completion of talosmake's targets, environments and nodes after `snakemake`, in a project's directory.
 # Source this file in ~/.bashrc.
 
+# Adds the names of directories to candidates. Only such as a name may be, because a shell would run or
+# expand others: compgen -W does so, and so would the finished line.
+_talosmake_names() {
+  local path name
+  for path in "$@"; do
+    path=${path%/}
+    name=${path##*/}
+    if [[ -d $path && $name =~ ^[A-Za-z0-9_][A-Za-z0-9_-]*$ ]]; then candidates+=("$name"); fi
+  done
+}
+
 _talosmake() {
-  local line=${COMP_LINE:0:COMP_POINT} word name env candidates=""
+  local line=${COMP_LINE:0:COMP_POINT} word name env candidate candidates=()
   word=${line##* }
   COMPREPLY=()
   [[ -d patches/envs ]] || return 0
   case $word in
     env=* | from=* | to=*)
-      candidates=$(cd patches/envs && printf '%s\n' */ | tr -d /)
-      [[ $word == env=* ]] && candidates+=" all"
+      _talosmake_names patches/envs/*/
+      [[ $word == env=* ]] && candidates+=(all)
       ;;
     node=* | confirm=*)
       env=$(sed -n 's/.*[[:space:]]env=\([A-Za-z0-9_-]*\).*/\1/p' <<<"$line")
       [[ -n $env ]] || return 0
-      candidates=$(cd "patches/envs/$env" 2>/dev/null && printf '%s\n' control_planes/*/ workers/*/ | grep -v '\*' | cut -d / -f 2)
-      [[ $word == confirm=* ]] && candidates+=" $env"
+      _talosmake_names "patches/envs/$env"/{control_planes,workers}/*/
+      [[ $word == confirm=* ]] && candidates+=("$env")
       ;;
-    against=*) candidates="live applied" ;;
-    goal=*) candidates="rendered validated applied bootstrapped" ;;
-    live=* | strict=*) candidates="true false" ;;
-    --logger=*) candidates="talosmake" ;;
-    -*) candidates="--config --dry-run --jobs --keep-going --quiet --logger --until --summary" ;;
+    against=*) candidates=(live applied) ;;
+    goal=*) candidates=(rendered validated applied bootstrapped) ;;
+    live=* | strict=*) candidates=(true false) ;;
+    --logger=*) candidates=(talosmake) ;;
+    -*) candidates=(--config --dry-run --jobs --keep-going --quiet --logger --until --summary) ;;
     *)
       if [[ $line == *" --config "* ]]; then
-        candidates="env= node= path= confirm= against= goal= strict= live= from= to= artifact="
+        candidates=(env= node= path= confirm= against= goal= strict= live= from= to= artifact=)
       else
-        candidates="--config render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets rekey simulator_stop lab_stop"
+        candidates=(--config render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets rekey simulator_stop lab_stop)
       fi
       ;;
   esac
   # After a `=`, where bash begins a new word.
   name=$word
   [[ $word == *=* ]] && name=${word#*=}
-  # shellcheck disable=SC2207 # names have no spaces
-  COMPREPLY=($(compgen -W "$candidates" -- "$name"))
+  for candidate in "${candidates[@]}"; do
+    if [[ $candidate == "$name"* ]]; then COMPREPLY+=("$candidate"); fi
+  done
   # Nothing follows a key but its value.
   if [[ ${COMPREPLY[*]} == *= ]]; then compopt -o nospace 2>/dev/null || true; fi
 }

@@ -1,22 +1,23 @@
 # Completion of talosmake's targets, environments and nodes after `snakemake`, in a project's directory.
 # Source this file, or put it into ~/.config/fish/completions/snakemake.fish
 
-function __talosmake_environments
-    for directory in patches/envs/*/
-        basename $directory
-    end
+# The names of directories, but only such as a name may be: others could be more than words in a line.
+function __talosmake_names
+    string replace -r '/$' '' -- $argv | string replace -r '.*/' '' | string match -r '^[A-Za-z0-9_][A-Za-z0-9_-]*$'
 end
 
 function __talosmake_words
     set -l words (commandline -opc)
     if contains -- --config $words
-        for name in (__talosmake_environments)
+        set -l environments patches/envs/*/
+        for name in (__talosmake_names $environments)
             printf '%s\n' env=$name from=$name to=$name
         end
         set -l env (string match -r '^env=(.+)$' -- $words)[2]
         if test -n "$env"
-            for directory in patches/envs/$env/{control_planes,workers}/*/
-                printf '%s\n' node=(basename $directory) confirm=(basename $directory)
+            set -l nodes patches/envs/$env/{control_planes,workers}/*/
+            for name in (__talosmake_names $nodes)
+                printf '%s\n' node=$name confirm=$name
             end
         end
         printf '%s\n' env=all against=live against=applied live=true strict=true

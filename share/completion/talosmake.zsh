@@ -10,6 +10,9 @@ _talosmake() {
   local -a environments nodes
   environments=(patches/envs/*(N/:t))
   [[ -n $env ]] && nodes=(patches/envs/$env/(control_planes|workers)/*(N/:t))
+  # Only such as a name may be: others could be more than words in a line.
+  environments=(${environments:#(-*|*[^A-Za-z0-9_-]*)})
+  nodes=(${nodes:#(-*|*[^A-Za-z0-9_-]*)})
   if compset -P 'env='; then
     compadd -- $environments all
   elif compset -P '(from|to)='; then

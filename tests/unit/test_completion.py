@@ -65,22 +65,68 @@ def test_what_is_offered(two: Project, line: str, offered: list[str]) -> None:
     assert completed(two, line)[: len(offered) or 1] == offered
 
 
+# Directories that a shell would run, expand or split; each makes a file `ran` if it is run.
+ODD = ("$(touch ran)", "`touch ran`", "a;touch ran", "'", '"', "a b", "*", "${HOME}", "-n", "a&b")
+
+
+@pytest.fixture
+def odd(two: Project) -> Project:
+    for name in ODD:
+        for parent in ("", "dev/control_planes", "dev/workers"):
+            (two.root / "patches/envs" / parent / name).mkdir()
+    return two
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("snakemake up --config env=", ["dev", "prod", "all"]),
+        ("snakemake promote --config from=", ["dev", "prod"]),
+        ("snakemake reset --config env=dev node=", ["cp_1", "worker_1"]),
+        ("snakemake reset --config env=dev confirm=", ["cp_1", "worker_1", "dev"]),
+        ("snakemake reset --config env=$(touch ran) node=", []),
+        ("snakemake reset --config env=dev node=$(touch ran)", []),
+        ("snakemake up --config env=`touch", []),
+    ],
+)
+def test_no_name_of_a_directory_is_run(odd: Project, line: str, offered: list[str]) -> None:
+    assert [word for word in completed(odd, line) if word] == offered
+    assert not list(odd.root.rglob("ran"))
+
+
+def test_names_are_found_where_cd_tells_its_way(
+    two: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDPATH", str(two.root))
+    assert completed(two, "snakemake up --config env=") == ["dev", "prod", "all"]
+
+
+def offered_by_fish(project: Project, line: str) -> set[str]:
+    script = f"source {FISH}; complete -C '{line}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {word.split("\t")[0] for word in done.stdout.splitlines()}
+
+
 @pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
 def test_fish(two: Project) -> None:
-    def offered(line: str) -> set[str]:
-        script = f"source {FISH}; complete -C '{line}'"
-        done = subprocess.run(
-            ["fish", "--no-config", "-c", script],
-            cwd=two.root,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return {word.split("\t")[0] for word in done.stdout.splitlines()}
+    assert offered_by_fish(two, "snakemake vms_d") == {"vms_destroy"}
+    assert offered_by_fish(two, "snakemake up --config env=p") == {"env=prod"}
+    assert "node=worker_1" in offered_by_fish(two, "snakemake reset --config env=dev node=")
 
-    assert offered("snakemake vms_d") == {"vms_destroy"}
-    assert offered("snakemake up --config env=p") == {"env=prod"}
-    assert "node=worker_1" in offered("snakemake reset --config env=dev node=")
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
+def test_fish_runs_no_name_of_a_directory(odd: Project) -> None:
+    words = offered_by_fish(odd, "snakemake up --config env=")
+    assert words == {"env=dev", "env=prod", "env=all"}
+    words = offered_by_fish(odd, "snakemake reset --config env=dev node=")
+    assert words == {"node=cp_1", "node=worker_1"}
+    assert not list(odd.root.rglob("ran"))
 
 
 def _typed_into_zsh(project: Project, line: str, until: str) -> list[str]:
@@ -139,6 +185,20 @@ def test_zsh_completes(two: Project, line: str, completed: str) -> None:
 def test_zsh_shows_what_there_is(two: Project) -> None:
     shown = _typed_into_zsh(two, "snakemake reset --config env=dev node=", "worker_1")
     assert shown[1].split() == ["cp_1", "worker_1"]
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("snakemake reset --config env=dev node=", ["cp_1", "worker_1"]),
+        ("snakemake up --config env=", ["all", "dev", "prod"]),
+    ],
+)
+def test_zsh_runs_no_name_of_a_directory(odd: Project, line: str, offered: list[str]) -> None:
+    shown = _typed_into_zsh(odd, line, offered[-1])
+    assert sorted(shown[1].split()) == offered
+    assert not list(odd.root.rglob("ran"))
 
 
 def test_nothing_is_offered_elsewhere(tmp_path: Path) -> None:
