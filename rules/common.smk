@@ -15,7 +15,6 @@ from scripts import (
     artifact_check,
     cilium,
     cilium_network,
-    code,
     deploy,
     diff,
     doctor,
@@ -33,9 +32,9 @@ from scripts import (
     picture,
     progress,
     promote,
-    rekey,
     render,
     reset,
+    revisions,
     schemas,
     secrets,
     settings,
@@ -122,16 +121,6 @@ TOUCHING = {
     "start_simulator",
     "start_lab",
 }
-# After them nodes have what is in Git, so far as they were to.
-DEPLOYS = {
-    "up",
-    "apply",
-    "bootstrap",
-    "deploy",
-    "apply_controlplane",
-    "apply_worker",
-    "bootstrap_cluster",
-}
 # After them there is nothing to sum up.
 STOPS = {"simulator_stop", "lab_stop", "vms_stop", "vms_destroy"}
 WORK = set()
@@ -163,17 +152,8 @@ onsuccess:
     if WORK - STOPS:
         progress.settle(workflow.logger_manager.queue_listener)
         for environment in ENVIRONMENTS.values():
-            deployed = has_deployed(environment)
-            print(housekeeping.summary(environment, deployed=deployed))
+            print(housekeeping.summary(environment))
     jobs.end()
-
-
-def has_deployed(environment):
-    """Whether this run was to bring its nodes what is in Git."""
-    goals = (Goal.APPLIED, Goal.BOOTSTRAPPED)
-    return bool(WORK & DEPLOYS) or (
-        "all" in WORK and environment.settings.goal in goals
-    )
 
 
 def environment_of(wildcards):
@@ -208,6 +188,11 @@ def vm_of(wildcards, role):
     return environment.paths.vm(node) if environment.vms else []
 
 
+def machine_of(role, wildcards):
+    """Which machine has to have a config: another one has none, though the config is the same."""
+    return housekeeping.machine_of(environment_of(wildcards).node(role, wildcards.node))
+
+
 def vm_of_control_plane(wildcards):
     return vm_of(wildcards, "controlplane")
 
@@ -231,8 +216,16 @@ def vm_generation(wildcards):
     return jobs.parsed(vms.generation, environment, node, SETTINGS.confirm)
 
 
+def bundle_there(wildcards):
+    """The bundle where it only has to be there: its content is a parameter."""
+    bundle = bundle_of(wildcards)
+    throwaway = environment_of(wildcards).cluster.throwaway
+    return bundle if throwaway else ancient(bundle)
+
+
 def patches_of(wildcards):
-    return node_of(wildcards).patches
+    """As inputs, so that Snakemake names what is missing; their content is a parameter."""
+    return [ancient(patch) for patch in node_of(wildcards).patches]
 
 
 def cilium_of(wildcards):
@@ -250,7 +243,7 @@ def sources_of(wildcards):
 
 def cilium_sources_of(wildcards):
     environment = environment_of(wildcards)
-    digest = sources.of_files(environment, cilium_files_of(wildcards))
+    digest = sources.of_cilium(environment, cilium_files_of(wildcards))
     # The rest of the control planes' patches makes no other layer.
     return f"{digest} {cilium_network.planned_as_text(environment)}"
 
@@ -259,13 +252,12 @@ def cilium_files_of(wildcards):
     return jobs.parsed(cilium.files_of, environment_of(wildcards))
 
 
-def env_files_of(wildcards):
-    node = node_of(wildcards)
-    return [
-        environment_of(wildcards).env_file,
-        *([node.env_file] if node.env_file.exists() else []),
-        *([schematic] if (schematic := environment_of(wildcards).schematic) else []),
-    ]
+def cilium_inputs_of(wildcards):
+    return [ancient(file) for file in cilium_files_of(wildcards)]
+
+
+def lint_sources_of(wildcards):
+    return jobs.parsed(lint_step.sources_of, environment_of(wildcards))
 
 
 def lint_files_of(wildcards):

@@ -16,6 +16,7 @@ rule apply_controlplane:
         control_plane=lambda wildcards: int(takes_turns(wildcards)),
     params:
         role="controlplane",
+        machine=lambda wildcards: machine_of("controlplane", wildcards),
     run:
         jobs.run(
             log,
@@ -39,6 +40,7 @@ rule apply_worker:
         worker=1,
     params:
         role="worker",
+        machine=lambda wildcards: machine_of("worker", wildcards),
     run:
         jobs.run(
             log,

@@ -1,19 +1,19 @@
 # What talosctl lets pass and is a mistake all the same (docs/lint.md). What concerns one node is
-# found when its config is validated and kept in its marker.
+# found when its config is validated, and kept beside its marker.
 
 
 # Says it once, when anything of it is new.
 rule lint_environment:
     input:
         markers=markers_of,
-        env_file=lambda wildcards: environment_of(wildcards).env_file,
         bundles=lint_files_of,
     output:
         "rendered_configs/{env}/state/linted",
     log:
         "logs/{env}/lint_environment.log",
     params:
-        code=code.digest("lint_step"),
+        revision=revisions.LINT,
+        sources=lint_sources_of,
         strict=SETTINGS.strict,
         elsewhere=lambda wildcards: elsewhere.told(CLASHES[wildcards.env]),
     run:

@@ -4,14 +4,13 @@
 # Once per environment; only its control planes have it.
 rule cilium_layer:
     input:
-        env_file=lambda wildcards: environment_of(wildcards).env_file,
-        files=cilium_files_of,
+        files=cilium_inputs_of,
     output:
         "rendered_configs/{env}/state/cilium.yaml",
     log:
         "logs/{env}/cilium_layer.log",
     params:
-        code=code.digest("cilium"),
+        revision=revisions.CILIUM_LAYER,
         helm=lambda wildcards: cilium.helm_version(environment_of(wildcards)),
         sources=cilium_sources_of,
     run:
@@ -31,7 +30,6 @@ if SETTINGS.artifact:
         log:
             "logs/{env}/{role}-{node}.unpack.log",
         params:
-            code=code.digest("artifact"),
             sha256=lambda wildcards: environment_of(wildcards).artifact.sha256,
         run:
             jobs.run(
@@ -45,8 +43,7 @@ else:
 
     rule render_config:
         input:
-            bundle=bundle_of,
-            env_files=env_files_of,
+            bundle=bundle_there,
             patches=patches_of,
             cilium=cilium_of,
         output:
@@ -54,7 +51,7 @@ else:
         log:
             "logs/{env}/{role}-{node}.render.log",
         params:
-            code=code.digest("render"),
+            revision=revisions.RENDER,
             talosctl=tools.TALOSCTL.pinned,
             sources=sources_of,
         run:
@@ -85,7 +82,7 @@ rule talosconfig:
     log:
         "logs/{env}/talosconfig.log",
     params:
-        code=code.digest("talosconfig"),
+        revision=revisions.TALOSCONFIG,
         endpoints=lambda wildcards: [
             node.endpoint for node in environment_of(wildcards).control_planes
         ],
@@ -94,14 +91,12 @@ rule talosconfig:
 
 
 rule apply_script:
-    input:
-        template=str(apply_script.TEMPLATES / "apply.sh.j2"),
     output:
         "rendered_configs/{env}/apply.sh",
     log:
         "logs/{env}/apply_script.log",
     params:
-        code=code.digest("apply_script"),
+        revision=revisions.APPLY_SCRIPT,
         facts=lambda wildcards: apply_script.facts_digest(environment_of(wildcards)),
     run:
         jobs.run(log, apply_script.write_apply_script, environment_of(wildcards))

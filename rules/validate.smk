@@ -9,9 +9,8 @@ rule validate_config:
     log:
         "logs/{env}/{role}-{node}.validate.log",
     params:
-        code=code.digest("validate"),
+        revision=revisions.VALIDATE,
         talosctl=tools.TALOSCTL.pinned,
-        sources=sources_of,  # lint looks at them, too
     run:
         jobs.run(
             log,

@@ -102,9 +102,10 @@ def review(environment: Environment) -> dict[str, bytes]:
 
 
 def _result(environment: Environment, node: Node) -> dict[str, object]:
-    """A ``.validated`` marker without its time and the digest, which the manifest has."""
+    """A ``.validated`` marker without the digest, which the manifest has, and what lint found."""
     said = marker.read(environment.paths.validated(node))
-    return {key: value for key, value in said.items() if key not in ("time", "sha256")}
+    kept = {key: value for key, value in said.items() if key not in ("sha256", "warnings")}
+    return {**kept, "lint": lint_step.of_node(environment, node)}
 
 
 def facts(environment: Environment, commit: git.Commit) -> dict[str, Any]:

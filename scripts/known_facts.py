@@ -38,3 +38,10 @@ def of_a_node() -> frozenset[str]:
 def of_an_environment() -> frozenset[str]:
     """The names of those that count for a whole environment only."""
     return frozenset(schema()["properties"]) - of_a_node()
+
+
+@cache
+def of_the_run() -> frozenset[str]:
+    """The names of those that are part of no config, unless a plain patch names them."""
+    facts = schema()["properties"].items()
+    return frozenset(name for name, fact in facts if fact.get("x-run"))

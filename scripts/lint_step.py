@@ -1,12 +1,15 @@
 """Running lint: each node's part when its config is validated, and then the environment's.
 
-What is found for a node is kept in its ``.validated`` marker, so that a run in which one node of
-many has changed looks at that one alone.
+What is found for a node is kept in a file with a digest of all that was looked at, so that a run in
+which one node of many has changed looks at that one alone. It is beside the ``.validated`` marker:
+a new rule of lint's looks at all nodes, and is no reason to validate or to ask any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,7 +24,9 @@ from scripts import (
     marker,
     node_names,
     render,
+    revisions,
     secrets,
+    sources,
 )
 from scripts.errors import LintError
 from scripts.lint import EnvironmentView, Finding, Layer, NodeView, joined, report
@@ -29,22 +34,45 @@ from scripts.lint_environment import key_values
 from scripts.model import Environment, Node
 from scripts.patches import Patch
 from scripts.progress import warn
-from scripts.redact import redact
 
 
-def of_node(
-    environment: Environment, node: Node, config: bytes, warnings: str
-) -> list[dict[str, Any]]:
-    """What lint finds for one node, for its marker.
+def of_node(environment: Environment, node: Node) -> list[dict[str, Any]]:
+    """What lint finds for one node whose config is validated, as it is kept.
 
-    :param config: its rendered config.
-    :param warnings: what ``talosctl validate`` warned of.
+    :raises ConfigError: when its files are no markers.
     """
-    if warnings:
-        layers = render.read_layers(environment, node)
-        warnings = redact(warnings, render.known_secrets(environment, node, layers))
-    view = node_view(environment, node, config, warnings)
-    return [asdict(finding) for finding in lint_rules.of_node(view)]
+    if environment.artifact:
+        return list(environment.artifact.nodes[node.config_name].lint)
+    validated = marker.read(environment.paths.validated(node))
+    key, path = _key(environment, node, validated), environment.paths.linted_node(node)
+    kept = marker.read(path)
+    if kept.get("of") != key or not isinstance(kept.get("findings"), list):
+        config = environment.paths.config(node).read_bytes()
+        view = node_view(environment, node, config, str(validated.get("warnings", "")))
+        found = [asdict(finding) for finding in lint_rules.of_node(view)]
+        marker.write_reproducibly(path, of=key, findings=found)
+        # As it is read the next time: a tuple is a list in JSON.
+        kept = marker.read(path)
+    findings = kept.get("findings")
+    return findings if isinstance(findings, list) else []
+
+
+def _key(environment: Environment, node: Node, validated: Mapping[str, object]) -> str:
+    """A digest of all that the rules about a node look at, and of the rules."""
+    looked_at = sources.of_lint(environment, node, cilium.files_of(environment))
+    said = [revisions.LINT, validated.get("sha256"), validated.get("warnings"), looked_at]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def sources_of(environment: Environment) -> str:
+    """A digest of all that lint looks at in an environment, beside configs and bundles."""
+    paths = cilium.files_of(environment)
+    said = [
+        environment.facts.get("LINT_OFF", ""),
+        sources.names_of(environment),
+        *(sources.of_lint(environment, node, paths) for node in environment.nodes),
+    ]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def node_view(
@@ -95,13 +123,8 @@ def _of_nodes(environment: Environment, nodes: Sequence[Node]) -> list[Finding]:
     return [
         Finding(**{**item, "nodes": tuple(item["nodes"])})
         for node in nodes
-        for item in _marked(environment, node)
+        for item in of_node(environment, node)
     ]
-
-
-def _marked(environment: Environment, node: Node) -> Sequence[dict[str, Any]]:
-    said = marker.read(environment.paths.validated(node)).get("lint", ())
-    return said if isinstance(said, list) else ()
 
 
 def environment_view(environment: Environment) -> EnvironmentView:

@@ -14,11 +14,15 @@ from scripts.tools import TALOSCTL
 
 def write(path: Path, **said: str | int | Sequence[object]) -> None:
     """Write a marker: what is ``said``, the time (UTC) and the version of talosctl."""
-    content = {
-        **said,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "talosctl": TALOSCTL.pinned,
-    }
+    write_reproducibly(path, **said, time=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def write_reproducibly(path: Path, **said: str | int | Sequence[object]) -> None:
+    """Write a marker without the time: the same bytes for the same step, done again.
+
+    Snakemake then sees that nothing has changed for what comes after it.
+    """
+    content = {**said, "talosctl": TALOSCTL.pinned}
     files.write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 

@@ -329,6 +329,10 @@ class Paths:
     def validated(self, node: Node) -> Path:
         return self.state / f"{node.config_name}.validated"
 
+    def linted_node(self, node: Node) -> Path:
+        """What lint found for a node. Snakemake does not know of it: a rule reaches no machine."""
+        return self.state / f"{node.config_name}.lint"
+
     def explained(self, node: Node) -> Path:
         return self.root / "explain" / f"{node.config_name}.yaml"
 
@@ -348,10 +352,6 @@ class Paths:
 
     def applied(self, node: Node) -> Path:
         return self.state / f"{node.config_name}.applied"
-
-    def talos(self, node: Node) -> Path:
-        """Which Talos a node said that it runs, when it was asked last."""
-        return self.state / f"{node.config_name}.talos"
 
     def machine_of(self, node: Node) -> Path:
         """Which machine has a config of a node. Snakemake does not know of it, and so keeps it.

@@ -11,6 +11,7 @@ from scripts import (
     files,
     hints,
     identity,
+    known_facts,
     manifests,
     placeholders,
     positions,
@@ -18,7 +19,7 @@ from scripts import (
     talosctl,
 )
 from scripts.errors import PatchError
-from scripts.inject import inject
+from scripts.inject import inject, names
 from scripts.model import Cluster, Environment, Node, Role
 from scripts.patches import Patch, check_documents, check_role, hostname_patch, lookup, parse
 from scripts.redact import redact, secret_scalars, without_quotes
@@ -178,6 +179,8 @@ def _read(environment: Environment, node: Node, path: Path) -> Patch:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise PatchError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    if encrypted:
+        _check_names(text, path)
     patch = parse(inject(text, node.facts, path), path, secret=encrypted)
     placeholders.check_patch(patch, text, node.facts)
     if not encrypted and any("sops" in document for document in patch.documents):
@@ -186,6 +189,19 @@ def _read(environment: Environment, node: Node, path: Path) -> Patch:
             hint=f"Rename it to {path.stem}.sops.yaml: only such files are decrypted.",
         )
     return patch
+
+
+def _check_names(text: str, path: Path) -> None:
+    """Refuse facts in an encrypted patch whose change would not be seen to reach it.
+
+    What it names is known only once it is decrypted, see :func:`scripts.sources.of_node`.
+    """
+    if hidden := sorted(names(text) & known_facts.of_the_run()):
+        raise PatchError(
+            f"{path}: an encrypted patch cannot name {', '.join(hidden)}",
+            hint="Such a fact says how the workflow works, and a change of it renders no node.\n"
+            f"Give the value a name of your own, e.g. MY_{hidden[0]}, or name it in a plain patch.",
+        )
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -71,10 +71,12 @@ class Project:
     """A directory with a person's files.
 
     :ivar env: variables for what runs in it: a home of its own, so that no key of yours is seen.
+    :ivar program: where the workflow is.
     """
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
+    program: Path = REPOSITORY
 
     def write(self, path: str, text: str) -> Path:
         file = self.root / path
@@ -105,11 +107,13 @@ class Project:
         self.write(f"patches/envs/{env}/{role}/{node}/{name}", text)
 
     def command(self, *arguments: str) -> list[str]:
-        return [str(BIN / "snakemake"), "-s", str(REPOSITORY / "Snakefile"), *arguments]
+        return [str(BIN / "snakemake"), "-s", str(self.program / "Snakefile"), *arguments]
 
     def snakemake(self, *arguments: str, timeout: float = 180) -> Run:
         """Run Snakemake in the project, with its own output, which tells of every job."""
         command = self.command(OWN_OUTPUT, *arguments)
+        if self.program != REPOSITORY:  # whose plugin a forked process knows already
+            return self.run(*command, timeout=timeout)
         with forked.server() as server:
             return Run(*server.run(command, self.root, self.variables, timeout))
 

@@ -86,5 +86,5 @@ def test_warning_about_a_secret_with_a_fact_in_it(
     render.write_config(environment, worker)
     validate.validate_config(environment, worker)
     said = environment.paths.validated(worker).read_text()
-    assert "talosctl validate warns: <redacted> is deprecated" in said
+    assert '"warnings": "* <redacted> is deprecated"' in said
     assert "hunter2" not in said

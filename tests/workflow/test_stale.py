@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.project import Project
+from tests.project import REPOSITORY, Project
 
 GO = ("-j4", "--config", "env=dev")
 
@@ -76,8 +78,10 @@ def test_older_file_with_other_content_is_a_change(built: Project) -> None:
     os.utime(patch, (1_000_000_000, 1_000_000_000))
     assert built.ok(*GO).jobs == _all_jobs("worker_1")
     assert 'vm.swappiness: "2"' in built.read("rendered_configs/dev/worker-worker_1.yaml")
+    patch.write_text("machine:\n  sysctls:\n    vm.swappiness: '${NODE_IP}'\n")
+    built.ok(*GO)
     facts = patch.with_name("node.env")
-    facts.write_text(f"{facts.read_text()}MINE=1\n")
+    facts.write_text("NODE_IP=10.9.0.29\n")
     os.utime(facts, (1_000_000_000, 1_000_000_000))
     assert "render_config:dev/worker_1" in built.ok(*GO).jobs
     assert built.ok(*GO).jobs == set()
@@ -93,32 +97,142 @@ def test_lint_sees_layers_that_leave_the_config_as_it_is(built: Project) -> None
 
 def test_changed_address_reaches_its_node_and_apply_sh(built: Project) -> None:
     built.node("dev", "workers", "worker_2", "10.9.0.29")
+    assert built.ok(*GO).jobs == {"lint_environment:dev", "apply_script:dev"}
+    built.patch("dev", "workers", "worker_2", "machine: {sysctls: {a: '${NODE_IP}'}}\n")
+    built.ok(*GO)
+    built.node("dev", "workers", "worker_2", "10.9.0.39")
     assert built.ok(*GO).jobs == _all_jobs("worker_2") | {"apply_script:dev"}
-    assert "10.9.0.29" in built.read("rendered_configs/dev/apply.sh")
+    assert "10.9.0.39" in built.read("rendered_configs/dev/apply.sh")
 
 
 def test_changed_control_plane_address_also_changes_the_talosconfig(built: Project) -> None:
     certificate = built.read("rendered_configs/dev/state/talosconfig")
     built.node("dev", "control_planes", "cp_2", "10.9.0.19")
-    wanted = _all_jobs("cp_2") | {"apply_script:dev", "talosconfig:dev"}
+    wanted = {"lint_environment:dev", "apply_script:dev", "talosconfig:dev"}
     assert built.ok(*GO).jobs == wanted
     assert built.read("rendered_configs/dev/state/talosconfig") == certificate
     assert "10.9.0.19" in built.read("rendered_configs/dev/talosconfig")
 
 
-@pytest.mark.parametrize("path", ["common.yaml", "cluster.env"])
-def test_shared_files_reach_their_environment_only(dev: Project, path: str) -> None:
+def test_shared_files_reach_their_environment_only(dev: Project) -> None:
     dev.environment("other")
     dev.node("other", "control_planes", "cp_1", "10.8.0.11")
     dev.ok("secrets", "--config", "env=other")
     dev.ok("-j4", "--config", "env=all")
     before = dev.read("rendered_configs/other/controlplane-cp_1.yaml")
 
-    file = dev.root / "patches/envs/dev" / path
-    file.write_text(file.read_text() + ("\n# changed\n"))
-    run = dev.ok("-j4", "--config", "env=all")
-    assert run.jobs == _all_jobs("cp_1", "cp_2", "worker_1", "worker_2")
+    nodes = ("cp_1", "cp_2", "worker_1", "worker_2")
+    file = dev.root / "patches/envs/dev/common.yaml"
+    file.write_text(file.read_text() + "\n# changed\n")
+    assert dev.ok("-j4", "--config", "env=all").jobs == _all_jobs(*nodes)
+    file = dev.root / "patches/envs/dev/cluster.env"
+    file.write_text(
+        file.read_text().replace("KUBERNETES_VERSION=1.36.0", "KUBERNETES_VERSION=1.36.1")
+    )
+    assert dev.ok("-j4", "--config", "env=all").jobs == _all_jobs(*nodes)
     assert dev.read("rendered_configs/other/controlplane-cp_1.yaml") == before
+
+
+def _rewritten(text: str) -> str:
+    """The same facts, in another order, quoted, and with a comment."""
+    lines = [
+        f"export {name}='{value}'"
+        for name, value in (line.split("=", 1) for line in reversed(text.splitlines()))
+    ]
+    return "# in another order\n\n" + "\n".join(lines) + "\n"
+
+
+def test_env_files_written_in_another_way_change_nothing(built: Project) -> None:
+    for path in built.root.glob("patches/**/*.env"):
+        path.write_text(_rewritten(path.read_text()))
+    dry = built.ok("-n", *GO)
+    assert dry.jobs == set()
+    assert "Nothing to be done" in dry.output
+    assert built.ok(*GO).jobs == set()
+
+
+@pytest.mark.parametrize(
+    ("facts", "jobs"),
+    [
+        ("APPLY_MODE=no-reboot\nAPPLY_RETRIES=7\nGOAL=rendered\nPROTECTED=true\n", set()),
+        ("VM_MEMORY_MIB=4096\nVM_DISK_GIB=40\nVM_CPUS=8\n", set()),
+        ("CALL_TIMEOUT=99\nNODE_TIMEOUT=999\n", {"apply_script:dev"}),
+        ("LINT_OFF=disk-path\n", {"lint_environment:dev"}),
+        ("MINE=1\n", {"lint_environment:dev"}),  # it may be a misspelt one
+    ],
+)
+def test_facts_of_the_run_render_nothing(built: Project, facts: str, jobs: set[str]) -> None:
+    path = "patches/envs/dev/cluster.env"
+    built.write(path, built.read(path) + facts)
+    assert built.ok("validate", *GO).jobs == jobs
+    assert built.ok("validate", *GO).jobs == set()
+
+
+def test_fact_reaches_the_nodes_whose_patches_name_it(built: Project) -> None:
+    path = "patches/envs/dev/cluster.env"
+    built.write(path, built.read(path) + "MINE=1\nCALL_TIMEOUT=9\n")
+    built.patch("dev", "workers", "worker_1", "machine: {sysctls: {a: '${MINE}'}}\n")
+    built.patch("dev", "control_planes", "cp_1", "machine: {sysctls: {a: '${CALL_TIMEOUT}'}}\n")
+    built.ok(*GO)
+    built.write(path, built.read(path).replace("MINE=1", "MINE=2"))
+    assert built.ok(*GO).jobs == _all_jobs("worker_1")
+    built.write(path, built.read(path).replace("CALL_TIMEOUT=9", "CALL_TIMEOUT=8"))
+    assert built.ok(*GO).jobs == _all_jobs("cp_1") | {"apply_script:dev"}
+
+
+@pytest.fixture
+def updated(built: Project, tmp_path: Path) -> Project:
+    """The project with a copy of the program, which is changed."""
+    copy = tmp_path / "program"
+    for name in ("config", "plugins", "profiles", "requirements", "rules", "scripts", "tools"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / name, copy / name, ignore=ignored)
+    shutil.copy(REPOSITORY / "Snakefile", copy)
+    built.env["PYTHONPATH"] = str(copy / "plugins")
+    built.program = copy
+    return built
+
+
+def _edit(program: Path, path: str, old: str, new: str) -> None:
+    text = (program / path).read_text()
+    assert old in text
+    (program / path).write_text(text.replace(old, new))
+
+
+def test_update_of_the_program_changes_nothing(updated: Project) -> None:
+    for module in ("render", "talosctl", "validate", "lint_rules", "deploy", "vm_plan"):
+        with (updated.program / f"scripts/{module}.py").open("a") as file:
+            file.write("\n# a comment\nNEW = 1\n")
+    _edit(updated.program, "rules/render.smk", "run:\n", "run:\n                # a comment\n")
+    _edit(updated.program, "rules/deploy.smk", "run:\n", "run:\n        assert True\n")
+    assert updated.ok("-n", *GO).jobs == set()
+    assert updated.ok(*GO).jobs == set()
+
+
+def test_raised_revision_reaches_what_it_is_of(updated: Project) -> None:
+    _edit(updated.program, "scripts/revisions.py", "LINT = ", "LINT = 9000 + ")
+    assert updated.ok(*GO).jobs == {"lint_environment:dev"}
+    _edit(updated.program, "scripts/revisions.py", "APPLY_SCRIPT = ", "APPLY_SCRIPT = 9000 + ")
+    assert updated.ok(*GO).jobs == {"apply_script:dev"}
+    _edit(updated.program, "scripts/revisions.py", "RENDER = ", "RENDER = 9000 + ")
+    assert updated.ok(*GO).jobs == _all_jobs("cp_1", "cp_2", "worker_1", "worker_2")
+    assert updated.ok(*GO).jobs == set()
+
+
+def test_new_lint_rule_finds_what_is_there(updated: Project) -> None:
+    """And validates nothing again for it."""
+    _edit(updated.program, "scripts/lint_values.py", "def disk_path(", "def disk_path_(")
+    with (updated.program / "scripts/lint_values.py").open("a") as file:
+        file.write(
+            "\n\ndef disk_path(view: NodeView) -> Iterator[Finding]:\n"
+            '    yield Finding("here", f"is {view.node.name}", "Do.")\n'
+        )
+    assert "is worker_1" not in updated.ok("lint", *GO).output
+    _edit(updated.program, "scripts/revisions.py", "LINT = ", "LINT = 9000 + ")
+    run = updated.ok(*GO)
+    assert run.jobs == {"lint_environment:dev"}
+    assert "here: is worker_1 (worker_1) [disk-path]" in run.output
+    assert "here: is worker_1" in updated.ok("lint", *GO).output
 
 
 def test_role_layer_reaches_its_role_only(built: Project) -> None:
@@ -187,3 +301,32 @@ def test_configs_are_the_same_bytes_on_every_render(built: Project) -> None:
     built.remove("rendered_configs")
     built.ok(*GO)
     assert configs() == first
+
+
+UP = ("up", "-j4", "--config", "env=lab")
+
+
+def test_nodes_are_asked_only_for_what_reaches_them(lab: Project) -> None:
+    lab.ok(*UP)
+    assert lab.ok(*UP).jobs == set()
+    path = "patches/envs/lab/cluster.env"
+    lab.write(path, "# why\n" + lab.read(path).replace("CALL_TIMEOUT=5", "CALL_TIMEOUT=6"))
+    assert lab.ok("-n", *UP).jobs == {"apply_script:lab"}
+    assert lab.ok(*UP).jobs == {"apply_script:lab"}
+
+    # Rendered and validated again, to the same bytes.
+    common = "patches/envs/lab/common.yaml"
+    lab.write(common, lab.read(common) + "# changed\n")
+    nodes = ("cp_1", "cp_2", "cp_3", "worker_1", "worker_2")
+    steps = {f"{step}_config:lab/{node}" for step in ("render", "validate") for node in nodes}
+    again = lab.ok("validate", *UP[1:]).jobs
+    assert again == steps | {"lint_environment:lab"}
+    assert lab.ok("-n", *UP).jobs == set()
+    assert lab.ok(*UP).jobs == set()
+
+    # The same config, and another machine to have it.
+    worker = "patches/envs/lab/workers/worker_1/node.env"
+    lab.write(worker, lab.read(worker) + "NODE_UUID=4c4c4544-0042-3510-8052-b4c04f4d3332\n")
+    due = {"apply_worker:lab/worker_1", "apply_script:lab", "lint_environment:lab"}
+    # The simulated machines change with it.
+    assert lab.ok("-n", *UP).jobs - {"start_simulator:lab"} == due

@@ -38,7 +38,6 @@ func (s *machineService) Version(context.Context, *emptypb.Empty) (*machine.Vers
 	defer s.node.fleet.mu.Unlock()
 
 	info := version.NewVersion()
-	info.Tag = s.node.talos().Version
 	info.Sha = simulated
 	info.Built = simulated
 
