@@ -32,6 +32,7 @@ from scripts import (
     picture,
     progress,
     promote,
+    rekey,
     render,
     reset,
     revisions,
@@ -121,6 +122,16 @@ TOUCHING = {
     "start_simulator",
     "start_lab",
 }
+# After them nodes have what is in Git, so far as they were to.
+DEPLOYS = {
+    "up",
+    "apply",
+    "bootstrap",
+    "deploy",
+    "apply_controlplane",
+    "apply_worker",
+    "bootstrap_cluster",
+}
 # After them there is nothing to sum up.
 STOPS = {"simulator_stop", "lab_stop", "vms_stop", "vms_destroy"}
 WORK = set()
@@ -152,8 +163,17 @@ onsuccess:
     if WORK - STOPS:
         progress.settle(workflow.logger_manager.queue_listener)
         for environment in ENVIRONMENTS.values():
-            print(housekeeping.summary(environment))
+            deployed = has_deployed(environment)
+            print(housekeeping.summary(environment, deployed=deployed))
     jobs.end()
+
+
+def has_deployed(environment):
+    """Whether this run was to bring its nodes what is in Git."""
+    goals = (Goal.APPLIED, Goal.BOOTSTRAPPED)
+    return bool(WORK & DEPLOYS) or (
+        "all" in WORK and environment.settings.goal in goals
+    )
 
 
 def environment_of(wildcards):

@@ -18,6 +18,16 @@ rule separate_secrets:
             jobs.run(log, secrets.separate, environment)
 
 
+rule rekey:
+    log:
+        f"logs/{SETTINGS.env}/rekey.log",
+    run:
+        everything = SETTINGS.env == "all"
+        jobs.run(
+            log, rekey.rekey, list(ENVIRONMENTS.values()), everything=everything
+        )
+
+
 # The marker is the output and not the bundle, because Snakemake removes a job's outputs before it
 # runs the job again.
 rule throwaway_secrets:

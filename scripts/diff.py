@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum, auto
 
-from scripts import guard, jobs, marker, positions, redacted
+from scripts import guard, installed, jobs, marker, positions, redacted
 from scripts.errors import NodeError, TalosmakeError
 from scripts.explain import chosen
 from scripts.live import Live, State, foreign, judged, observe, same_config, secure_api
@@ -47,6 +47,8 @@ class NodeDiff:
     :ivar said: in words.
     :ivar lines: a unified diff, secrets redacted.
     :ivar error: why it could not be compared.
+    :ivar talos: the Talos that it runs, where it was asked.
+    :ivar to_do: how a person gives it the Talos that Git says; nothing where it runs that.
     """
 
     node: Node
@@ -54,6 +56,8 @@ class NodeDiff:
     differs: bool = True
     lines: tuple[str, ...] = ()
     error: TalosmakeError | None = None
+    talos: installed.Talos | None = None
+    to_do: tuple[str, ...] = ()
 
 
 class Numbered:
@@ -147,18 +151,30 @@ def to_live(environment: Environment, node: Node) -> NodeDiff:
 
 def _to_running(environment: Environment, node: Node, config: bytes, live: Live) -> NodeDiff:
     guard.check_cluster(environment, node, live.config, guard.cluster_of(config))
+    same = same_config(live.config, config)
     try:
         pending = secure_api(environment, node).persistent_config() != live.config
-        if same_config(live.config, config):
-            notes = "; a staged or tried config is pending on it" if pending else ""
-            return NodeDiff(node, f"runs what is in Git{notes}", differs=pending)
         # A dry run would make what is only tried permanent (Talos issue 14343).
-        needs = _PENDING if pending else _reboot(environment, node, config)
+        needs = "" if same else _PENDING if pending else _reboot(environment, node, config)
     except CallError as error:
         raise judged(environment, node, error, config) from None
-    lines = _redacted_diff(environment, node, live.config, config)
-    said = f"differs; {needs}"
-    return NodeDiff(node, said if lines else f"{said}; only the form differs", lines=tuple(lines))
+    lines = [] if same else _redacted_diff(environment, node, live.config, config)
+    talos = installed.ask(environment, node)
+    found = installed.difference(talos, installed.wanted(environment.cluster, config))
+    if same:
+        said = f"runs the config in Git, but {found}" if found else "runs what is in Git"
+        said += "; a staged or tried config is pending on it" * pending
+    else:
+        said = f"differs; {needs}" + "; only the form differs" * (not lines)
+        said += f"; runs {found}" if found else ""
+    return NodeDiff(
+        node,
+        said,
+        differs=pending or not same or found is not None,
+        lines=tuple(lines),
+        talos=talos,
+        to_do=tuple(installed.to_do(environment, node, found)) if found else (),
+    )
 
 
 _PENDING = (
@@ -239,6 +255,9 @@ def report(environment: Environment, diffs: Sequence[NodeDiff], against: Against
         if diff.lines:
             name = diff.node.config_name
             lines += [f"--- {name} {other}", f"+++ {name} in Git", *diff.lines]
+        lines += [f"  -> {line}" for line in diff.to_do]
+    if any(diff.to_do for diff in diffs):
+        lines.append(installed.HOW)
     gone = [node.name for node in removed_nodes(environment)]
     if gone:
         lines.append(f"{environment.name}: no longer in Git, not reset: {', '.join(gone)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -74,3 +75,26 @@ def metadata(content: str | bytes) -> list[dict[str, Any]]:
         return []
     found = (lookup(document, _METADATA) for document in documents)
     return [one for one in found if isinstance(one, dict)]
+
+
+def recipients(content: bytes) -> frozenset[str]:
+    """Who can decrypt it, of all kinds that sops knows: age recipients, fingerprints, ARNs, …"""
+    return frozenset(
+        "/".join(str(value) for key, value in one.items() if key not in _OF_A_KEY and value)
+        for one in _keys(metadata(content))
+    )
+
+
+# What sops notes of a recipient beside who it is.
+_OF_A_KEY = ("enc", "created_at")
+
+
+def _keys(value: Any) -> Iterator[dict[str, Any]]:
+    """All entries of metadata with an encrypted data key, also those in groups."""
+    if isinstance(value, dict):
+        if "enc" in value:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _keys(item)

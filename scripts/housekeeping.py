@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from scripts import cilium, files, marker, named, settings, vms
+from scripts import cilium, files, installed, marker, named, outdated, settings, vms
 from scripts.deploy import nodes_with_etcd
-from scripts.errors import NodeError
+from scripts.errors import NodeError, TalosmakeError
 from scripts.live import Live, State, observe, same_config, secure_api
 from scripts.model import Environment, Node, Role
 from scripts.progress import error_in, say, warn
@@ -19,7 +19,7 @@ from scripts.talosctl import CallError
 
 _T = TypeVar("_T")
 _AT_ONCE = 16
-_SUFFIXES = (".yaml", ".vm", ".validated", ".lint", ".applied", ".machine")
+_SUFFIXES = (".yaml", ".vm", ".validated", ".lint", ".applied", ".machine", ".talos")
 
 
 def leftovers(environment: Environment) -> list[Path]:
@@ -170,10 +170,10 @@ def _refresh_bootstrapped(environment: Environment) -> None:
 
 
 def node_table(environment: Environment) -> str:
-    """All nodes with role, address, MAC, virtual machine, and what answers there, as a table."""
+    """All nodes with role, address, MAC, virtual machine, Talos, and what answers, as a table."""
     states = _each(environment.nodes, lambda node: _state(environment, node))
     machines = vms.states(environment)
-    rows = [("NODE", "ROLE", "ADDRESS", "MAC", "VM", "CONFIG", "LIVE")]
+    rows = [("NODE", "ROLE", "ADDRESS", "MAC", "VM", "CONFIG", "TALOS", "LIVE")]
     rows += [
         (
             node.name,
@@ -182,15 +182,17 @@ def node_table(environment: Environment) -> str:
             node.mac or "-",
             machines[node.config_name],
             step_of(environment, node) + ", changed since" * is_changed(environment, node),
+            talos,
             state,
         )
-        for node, state in zip(environment.nodes, states, strict=True)
+        for node, (state, talos, _) in zip(environment.nodes, states, strict=True)
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+    lines += outdated.advice(environment, [seen for _, _, seen in states if seen])
     return "\n".join([_title(environment), *lines])
 
 
@@ -286,13 +288,26 @@ def _failed(environment: Environment, node: Node) -> bool:
     return any(error_in(log) and log.stat().st_mtime > changed for log in logs)
 
 
-def _state(environment: Environment, node: Node) -> str:
+def _state(environment: Environment, node: Node) -> tuple[str, str, outdated.Seen | None]:
+    """What answers at a node's address, the Talos there, and how that differs from Git's."""
     if not environment.paths.talosconfig.exists():
-        return "not asked (no talosconfig)"
+        return "not asked (no talosconfig)", "-", None
     try:
-        return str(observe(environment, node).state)
+        state = observe(environment, node).state
     except NodeError as error:
-        return error.message.splitlines()[0]
+        return error.message.splitlines()[0], "-", None
+    if state is not State.RUNNING:
+        return str(state), "-", None
+    try:
+        talos = installed.ask(environment, node)
+    except TalosmakeError as error:
+        seen = outdated.Seen(node, unknown=error.message.splitlines()[0])
+        return str(state), "not known", seen
+    git = outdated.in_git(environment, node)
+    if git is None:
+        return str(state), f"{talos} (Git's is not known)", None
+    found = installed.difference(talos, git)
+    return str(state), found.in_short if found else str(talos), outdated.Seen(node, found)
 
 
 def _each(nodes: Iterable[Node], ask: Callable[[Node], _T]) -> list[_T]:
@@ -301,9 +316,14 @@ def _each(nodes: Iterable[Node], ask: Callable[[Node], _T]) -> list[_T]:
         return list(pool.map(ask, nodes))
 
 
-def summary(environment: Environment) -> str:
-    """What a run made and how to go on."""
+def summary(environment: Environment, *, deployed: bool = False) -> str:
+    """What a run made and how to go on.
+
+    :param deployed: whether nodes were to have what is in Git after it; then it is told which of
+        them run another Talos.
+    """
     paths = environment.paths
+    talos = outdated.after_run(environment) if deployed else []
     steps = [
         "changed since applied" if is_changed(environment, node) else step_of(environment, node)
         for node in environment.nodes
@@ -318,12 +338,14 @@ def summary(environment: Environment) -> str:
     control_planes, workers = len(environment.control_planes), len(environment.workers)
     lines = [
         f"{environment.name}: {control_planes} control plane{'s' * (control_planes != 1)} and "
-        f"{workers} worker{'s' * (workers != 1)}{_how_far(environment, steps)}",
+        f"{workers} worker{'s' * (workers != 1)}{_how_far(environment, steps)}"
+        f"{outdated.in_short(talos)}",
         *(f"  {path}: {what}" for path, what, there in made if there),
     ]
     findings = marker.read(paths.linted).get("findings")
     if findings:
         lines.append(f"  Lint findings: {findings}; snakemake lint --config env={environment.name}")
+    lines += outdated.advice(environment, talos)
     if environment.cluster.simulated:
         lines.append("  The nodes are simulated: real talosctl, no Talos and no Kubernetes behind.")
     if not paths.bootstrapped.exists() or set(steps) != {"applied"}:

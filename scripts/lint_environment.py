@@ -158,7 +158,10 @@ def recipients(view: EnvironmentView) -> Iterator[Finding]:
         if more:
             said.append(f"it is encrypted for {', '.join(more)}, whom {_RULES} does not name")
         if said:
-            yield Finding(str(path), "; ".join(said), f"Run:  sops updatekeys {path}")
+            # updatekeys keeps the data key, which who is too much knows.
+            anew = f"snakemake rekey --config env={view.environment.name}"
+            do = anew if more else f"sops updatekeys {path}"
+            yield Finding(str(path), "; ".join(said), f"Run:  {do}")
 
 
 def _age_of(text: str) -> list[Any]:

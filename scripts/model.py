@@ -353,6 +353,10 @@ class Paths:
     def applied(self, node: Node) -> Path:
         return self.state / f"{node.config_name}.applied"
 
+    def talos(self, node: Node) -> Path:
+        """Which Talos a node said that it runs, when it was asked last."""
+        return self.state / f"{node.config_name}.talos"
+
     def machine_of(self, node: Node) -> Path:
         """Which machine has a config of a node. Snakemake does not know of it, and so keeps it.
 

@@ -13,7 +13,18 @@ from pathlib import Path
 from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
 
-from scripts import diff, explain, files, git, housekeeping, journal, lint_step, marker, picture
+from scripts import (
+    diff,
+    explain,
+    files,
+    git,
+    housekeeping,
+    installed,
+    journal,
+    lint_step,
+    marker,
+    picture,
+)
 from scripts.journal import Job
 from scripts.lint import Finding
 from scripts.model import Environment, Node, Role
@@ -47,6 +58,8 @@ class NodePart:
     :ivar differs: whether it differs from Git, where it was asked; None where nobody knows.
     :ivar unknown: whether it was asked in vain.
     :ivar difference: between the node and Git, as lines of a unified diff.
+    :ivar talos: the Talos that it runs, as it says; "" where nobody knows.
+    :ivar to_do: how it gets the Talos that Git says; nothing where it runs that, or nobody knows.
     :ivar markers: what the markers say, by step.
     """
 
@@ -61,6 +74,8 @@ class NodePart:
     differs: bool | None = None
     unknown: bool = False
     difference: Sequence[str] = ()
+    talos: str = ""
+    to_do: Sequence[str] = ()
 
     @property
     def state(self) -> str:
@@ -88,7 +103,7 @@ class NodePart:
         if self.differs is None:
             return picture.State.STALE in self.steps.values()
         # A node to which nothing was applied yet is new, and nothing is wrong with it.
-        return self.differs and (self.step == "applied" or bool(self.difference))
+        return self.differs and (self.step == "applied" or bool(self.difference or self.to_do))
 
 
 @dataclass(frozen=True)
@@ -165,6 +180,14 @@ class Page:
         ]
 
     @property
+    def talos(self) -> str:
+        """Which Talos the nodes run, as they say: ``2 run v1.13.0, of 1 it is not known``."""
+        counts = Counter(part.talos for part in self.nodes)
+        unknown = counts.pop("", 0)
+        parts = [f"{count} run{'s' * (count == 1)} {talos}" for talos, count in counts.items()]
+        return ", ".join(parts + [f"of {unknown} it is not known"] * (unknown > 0))
+
+    @property
     def failed(self) -> list[picture.Step]:
         """What failed for the whole environment."""
         return [step for step in self.steps.failed if not step.node]
@@ -239,7 +262,15 @@ def compared_with(part: NodePart, seen: diff.NodeDiff | None) -> NodePart:
     said = str(seen.error.message) if seen.error else seen.said
     unknown = seen.error is not None
     differs = None if unknown else seen.differs
-    return replace(part, live=said, differs=differs, unknown=unknown, difference=seen.lines)
+    return replace(
+        part,
+        live=said,
+        differs=differs,
+        unknown=unknown,
+        difference=seen.lines,
+        talos=str(seen.talos or ""),
+        to_do=seen.to_do,
+    )
 
 
 def gather(environment: Environment, workflow: picture.Workflow, live: bool) -> Page:
@@ -284,7 +315,9 @@ def html(page: Page) -> str:
     )
     jinja.filters["words"] = lambda name: name.replace(".", " ").replace("-", " ", 1)
     dag = picture.svg(page.steps)
-    return jinja.get_template("report.html.j2").render(page=page, roles=Role, dag=dag)
+    return jinja.get_template("report.html.j2").render(
+        page=page, roles=Role, dag=dag, how=installed.HOW
+    )
 
 
 def write(live: bool, workflow: picture.Workflow, *environments: Environment) -> None:

@@ -80,7 +80,9 @@ def _etcd_runs(environment: Environment, node: Node) -> bool:
     if connection_error(node.endpoint):  # at once, where talosctl would try for long
         return False
     try:
-        return secure_api(environment, node).etcd_state() == "Running"
+        api = secure_api(environment, node)
+        # After a power cut, an etcd that has data looks as if it had never run.
+        return api.etcd_state() == "Running" or api.has_etcd_data()
     except CallError:
         return False
 
@@ -107,7 +109,8 @@ def reboot(environment: Environment, node: Node) -> Iterator[None]:
 
 def _has_etcd(environment: Environment, node: Node) -> bool:
     try:
-        return secure_api(environment, node).etcd_state() not in WITHOUT_ETCD
+        api = secure_api(environment, node)
+        return api.etcd_state() not in WITHOUT_ETCD or api.has_etcd_data()
     except CallError:
         return True
 

@@ -321,7 +321,8 @@ def _default_key_file() -> Path:
 def _rules(recipient: str) -> str:
     return (
         "# Who can decrypt: age recipients (public keys), separated by commas.\n"
-        "# After a change run: sops updatekeys FILE, for each encrypted file.\n"
+        "# To let somebody in, add theirs and run: sops updatekeys FILE, for each encrypted file.\n"
+        "# To let somebody out, take theirs away and run: snakemake rekey --config env=all\n"
         "creation_rules:\n"
         f"  - path_regex: {sops.BUNDLES}\n"
         f"    age: {recipient}\n"

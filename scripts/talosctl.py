@@ -235,6 +235,18 @@ class EtcdStatus:
 
 
 @dataclass(frozen=True)
+class RunningTalos:
+    """What a node says of the Talos that it runs.
+
+    :ivar version: its tag, e.g. ``v1.13.0``; "" where it tells none.
+    :ivar extensions: name and version of each system extension in its image.
+    """
+
+    version: str
+    extensions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Node:
     """The Talos API of one node, over mTLS with a talosconfig.
 
@@ -305,6 +317,13 @@ class Node:
         tag = re.search(r"Tag:\s*(\S+)", answer.partition("Server:")[2])
         platform = re.search(r"Platform:\s*(\S+)", answer)
         return " ".join(found[1] for found in (tag, platform) if found)
+
+    def running_talos(self) -> RunningTalos:
+        """The Talos that it runs: its version, and the extensions in its image; two calls."""
+        return RunningTalos(
+            self.version().partition(" ")[0],
+            _extensions(self._call("get", "extensions", "--output", "yaml")),
+        )
 
     def apply(self, config: bytes, mode: str) -> str:
         """``apply-config``; returns what the node answered."""
@@ -435,6 +454,21 @@ def _macs(links: Result) -> list[str]:
 def _uuid(information: Result) -> str:
     found = re.search(rb"^\s*uuid: (\S+)", information.stdout, re.MULTILINE)
     return found[1].decode().strip("\"'").lower() if found else ""
+
+
+def _extensions(answer: bytes) -> tuple[tuple[str, str], ...]:
+    """Name and version of each extension in a list of ExtensionStatus resources.
+
+    :raises CallError: when it is no such list.
+    """
+    try:
+        # All scalars as they are written: a version may look like a number.
+        resources = yaml.load_all(answer, Loader=yaml.BaseLoader)
+        listed = [one["spec"]["metadata"] for one in resources if one]
+        return tuple((one["name"], one["version"]) for one in listed)
+    except (yaml.YAMLError, KeyError, TypeError):
+        message = "the node's answer holds no list of extensions"
+        raise CallError(Failure.OTHER, message) from None
 
 
 def _table(answer: bytes, *columns: str) -> list[tuple[str, ...]]:

@@ -22,7 +22,7 @@ function __talosmake_words
         end
         printf '%s\n' env=all against=live against=applied live=true strict=true
     else
-        printf '%s\n' render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets simulator_stop lab_stop --config
+        printf '%s\n' render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets rekey simulator_stop lab_stop --config
     end
 end
 

@@ -36,7 +36,7 @@ _talosmake() {
   elif (( ${words[(I)--config]} )); then
     compadd -S '' -- env= node= path= confirm= against= goal= strict= live= from= to= artifact=
   else
-    compadd -- render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets simulator_stop lab_stop
+    compadd -- render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets rekey simulator_stop lab_stop
     _files
   fi
 }

@@ -187,6 +187,7 @@ def test_node_table_shows_what_answers(lab: Project, network: str) -> None:
         "52:54:00:00:00:11",
         "-",  # no virtual machine
         "applied",
+        "v1.13.0",
         "running",
     ]
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from scripts import age, artifact, inventory, rollout, secrets
+from scripts import age, archive, artifact, git, inventory, rollout, secrets
 from scripts.artifact_model import Artifact, PackedNode
 from scripts.errors import ArtifactError, InventoryError, NodeError, SecretsError
 from scripts.model import Environment, Node
@@ -102,6 +103,30 @@ def test_a_leak_makes_no_artifact() -> None:
         artifact.refuse_leaks({"a": b"", "lint.txt": b"is abcdef.0123"}, ["abcdef.0123"])
 
 
+@pytest.mark.parametrize("made", [True, False])
+def test_configs_in_which_two_nodes_have_one_name_make_no_artifact_and_are_not_deployed(
+    dev: Environment, monkeypatch: pytest.MonkeyPatch, made: bool
+) -> None:
+    config = b"kind: HostnameConfig\nhostname: same\n"
+    names = [node.config_name for node in dev.nodes]
+    packed = PackedNode(artifact.sha256_of(config), [], "")
+    complete = archive.pack({f"{name}.yaml": config for name in names}, 0)
+    genuine = replace(
+        _ARTIFACT,
+        sha256="one name",
+        seal="s",
+        nodes=dict.fromkeys(names, packed),
+        encrypted=complete,
+    )
+    monkeypatch.setattr(git, "commit", lambda: None)
+    monkeypatch.setattr(artifact, "validated_config", lambda *_: config)
+    monkeypatch.setattr(secrets, "seal", lambda *_: genuine.seal)
+    monkeypatch.setattr(secrets, "identities", lambda *_: [b"key"])
+    monkeypatch.setattr(age, "decrypt", lambda *_: complete)
+    with pytest.raises(InventoryError, match="have the same host name by their machine configs"):
+        (artifact.make if made else partial(artifact.opened, artifact=genuine))(dev)
+
+
 class _Api:
     def __init__(self, state: str) -> None:
         self._state = state
@@ -109,11 +134,19 @@ class _Api:
     def etcd_state(self) -> str:
         if self._state == "silent":
             raise CallError(Failure.UNREACHABLE, "no answer")
-        return self._state
+        return self._state.removesuffix(" with data")
+
+    def has_etcd_data(self) -> bool:
+        return self._state.endswith(" with data")
 
 
 @pytest.mark.parametrize(
-    ("states", "stops"), [(("silent", "Running"), True), (("silent", "Preparing"), False)]
+    ("states", "stops"),
+    [
+        (("silent", "Running"), True),
+        (("silent", "Preparing"), False),
+        (("silent", "Preparing with data"), True),
+    ],
 )
 def test_roll_out_without_markers_asks_the_nodes(
     dev: Environment, states: tuple[str, str], stops: bool, monkeypatch: pytest.MonkeyPatch

@@ -6,12 +6,19 @@ import pytest
 
 from scripts.diff import NodeDiff
 from scripts.errors import NodeError
+from scripts.installed import Talos
 from scripts.model import Node, Role
 from scripts.page import NodePart, compared_with
 from scripts.picture import State
 
 NODE = Node("worker_1", Role.WORKER, "worker-1", "10.0.0.1", Path("x"), (), {})
 IN_LINE = NodeDiff(NODE, "runs what is in Git", differs=False)
+OLD_TALOS = NodeDiff(
+    NODE,
+    "runs the config in Git, but Talos v1.13.0, Git says v1.13.6",
+    talos=Talos("v1.13.0", ""),
+    to_do=("talosctl upgrade",),
+)
 EDITED = NodeDiff(NODE, "differs; applying it needs no reboot", lines=("@@ @@", "-a", "+b"))
 WIPED = NodeDiff(NODE, "new: in maintenance mode at 10.0.0.1")
 SILENT = NodeDiff(NODE, "cannot be compared", error=NodeError("dev/worker_1: does not answer"))
@@ -26,6 +33,8 @@ def part(step: str, state: State = State.FRESH) -> NodePart:
     [
         ("applied", IN_LINE, "applied", "applied"),
         ("applied", EDITED, "stale", "applied, differs from Git"),
+        ("applied", OLD_TALOS, "stale", "applied, differs from Git"),
+        ("validated", OLD_TALOS, "stale", "validated, differs from Git"),
         ("applied", WIPED, "stale", "applied, differs from Git"),
         ("applied", SILENT, "failed", "applied, cannot be compared"),
         ("validated", WIPED, "validated", "validated"),

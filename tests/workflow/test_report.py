@@ -118,7 +118,7 @@ def test_nodes_that_changed_since_and_that_were_asked(lab: Project) -> None:
     assert "4 applied, 1 changed since applied; bootstrapped" in shown
     assert "Next: snakemake up --config env=lab -j4" in shown
     [row] = re.findall(r"^worker_1 .*", lab.ok("nodes", *up).output, re.MULTILINE)
-    assert "  applied, changed since  running" in row
+    assert "  applied, changed since  v1.13.0  running" in row
     lab.ok("report", *up)
     assert '<span class="pill stale">1 applied, changed since</span>' in page.read_text()
     lab.ok("report", *up, "live=true")

@@ -36,6 +36,7 @@ var (
 		// Readers get this far for maintenance mode's sake; the method itself
 		// looks closer.
 		"machine.MachineService ApplyConfiguration": role.MakeSet(role.Admin, role.Reader),
+		"machine.ImageService Pull":                 operators,
 		// Each type of resource has its own rule beyond this one.
 		"cosi.resource.State Get List Watch": readers,
 		"storage.StorageService Disks":       readers,

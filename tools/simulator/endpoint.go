@@ -31,6 +31,8 @@ type endpoint struct {
 func (n *node) openEndpoint() error {
 	services := newServiceTable(
 		&machineService{node: n},
+		imageService{},
+		&lifecycleService{node: n},
 		&storageService{node: n},
 		server.NewState(filteredResources(n.resources)),
 	)

@@ -38,6 +38,7 @@ func (s *machineService) Version(context.Context, *emptypb.Empty) (*machine.Vers
 	defer s.node.fleet.mu.Unlock()
 
 	info := version.NewVersion()
+	info.Tag = s.node.talos().Version
 	info.Sha = simulated
 	info.Built = simulated
 

@@ -11,6 +11,10 @@ func (n *node) newBoot() {
 	n.record.BootID = uuid.NewString()
 	n.record.BootedAt = time.Now().UTC()
 
+	if n.record.NextTalos != nil {
+		n.record.Talos, n.record.NextTalos = n.record.NextTalos, nil
+	}
+
 	if n.record.Etcd != nil {
 		n.record.Etcd.ReadyAt = n.record.BootedAt.Add(n.fleet.options.rebootDelay + n.fleet.etcdDelay)
 	}
@@ -41,6 +45,7 @@ func (n *node) reboot(delay time.Duration, effect func()) {
 func (n *node) moveOn() {
 	n.leave(leaveDelay, func() {
 		if n.persistent != nil {
+			n.install()
 			n.newBoot()
 		}
 

@@ -57,8 +57,14 @@ func wipes(in *machine.ResetRequest, label string) bool {
 	})
 }
 
-// wipe forgets what stands on the partitions that a reset reaches.
+// wipe forgets what stands on the partitions that a reset reaches; of the whole
+// system disk, Talos itself, too.
 func (n *node) wipe(in *machine.ResetRequest) {
+	if in.GetMode() != machine.ResetRequest_USER_DISKS && len(in.GetSystemPartitionsToWipe()) == 0 {
+		n.record.Talos = nil
+		n.save()
+	}
+
 	if wipes(in, constants.StatePartitionLabel) {
 		n.setPersistent(nil)
 	}

@@ -74,7 +74,7 @@ func (n *node) hardwareResources() []resource.Resource {
 
 	talos := runtime.NewVersion()
 	talos.TypedSpec().Name = "Talos (simulated)"
-	talos.TypedSpec().Version = version.Tag
+	talos.TypedSpec().Version = n.talos().Version
 
 	platform := runtime.NewPlatformMetadataSpec(runtime.NamespaceName, runtime.PlatformMetadataID)
 	platform.TypedSpec().Platform = simulated
@@ -82,7 +82,7 @@ func (n *node) hardwareResources() []resource.Resource {
 	clock := time.NewStatus()
 	clock.TypedSpec().Synced = true
 
-	return append(all, talos, platform, clock)
+	return append(append(all, talos, platform, clock), n.extensions()...)
 }
 
 // networkResources describe the interface and its address.
@@ -218,7 +218,7 @@ func (n *node) members() []resource.Resource {
 			Addresses:       []netip.Addr{peer.spec.address},
 			Hostname:        peer.hostname,
 			MachineType:     peer.active.Machine().Type(),
-			OperatingSystem: fmt.Sprintf("%s (%s, %s)", version.Name, version.Tag, simulated),
+			OperatingSystem: fmt.Sprintf("%s (%s, %s)", version.Name, peer.talos().Version, simulated),
 		}
 
 		if member.TypedSpec().MachineType != machinetype.TypeWorker {

@@ -26,12 +26,16 @@ type serviceTable struct {
 }
 
 // newServiceTable collects the services of a node.
-func newServiceTable(m machine.MachineServiceServer, s storage.StorageServiceServer, c cosi.StateServer) serviceTable {
+func newServiceTable(
+	m machine.MachineServiceServer, i machine.ImageServiceServer, l machine.LifecycleServiceServer,
+	s storage.StorageServiceServer, c cosi.StateServer,
+) serviceTable {
 	table := serviceTable{
 		descriptions: []*grpc.ServiceDesc{
-			&machine.MachineService_ServiceDesc, &storage.StorageService_ServiceDesc, &cosi.State_ServiceDesc,
+			&machine.MachineService_ServiceDesc, &machine.ImageService_ServiceDesc,
+			&machine.LifecycleService_ServiceDesc, &storage.StorageService_ServiceDesc, &cosi.State_ServiceDesc,
 		},
-		services: []any{m, s, c},
+		services: []any{m, i, l, s, c},
 		unary:    map[string]func(context.Context, any) (any, error){},
 		streams:  map[string]func(grpc.ServerStream) error{},
 	}

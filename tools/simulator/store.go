@@ -21,6 +21,10 @@ type record struct {
 	Off bool `json:"off,omitempty"`
 	// TryUntil is when a configuration applied with --mode=try is rolled back.
 	TryUntil *time.Time `json:"tryUntil,omitempty"`
+	// Talos is set once Talos was written to the disk.
+	Talos *installed `json:"talos,omitempty"`
+	// NextTalos is what an upgrade wrote there, until the next boot.
+	NextTalos *installed `json:"nextTalos,omitempty"`
 	// Etcd is set once the node has an etcd data directory.
 	Etcd *etcdSeat `json:"etcd,omitempty"`
 }

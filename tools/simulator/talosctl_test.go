@@ -129,11 +129,32 @@ func TestRealTalosctl(t *testing.T) {
 	talosctl.ok("No changes.", on(node, "apply-config", "-f", "controlplane.yaml", "--dry-run")...)
 
 	checkReadBack(talosctl, node)
+	checkUpgrade(talosctl, worker)
 
 	talosctl.fails("not enough started members", on(node, "reset", "--reboot", "--timeout", "15s")...)
 	talosctl.ok("post check passed", on(worker, "reset", "--reboot", "--timeout", "15s")...)
 	talosctl.ok(simulated, "-n", worker, "version", "--insecure")
 	talosctl.ok("post check passed", on(node, "reboot", "--timeout", "15s")...)
+}
+
+// checkUpgrade upgrades a node, which then shows another version and schematic.
+func checkUpgrade(talosctl *realTalosctl, node string) {
+	talosctl.t.Helper()
+
+	schematic := strings.Repeat("ab", 32)
+	image := "factory.talos.dev/metal-installer/" + schematic + ":v1.13.6"
+
+	talosctl.ok("v1.13.0", on(node, "version", "--short")...)
+
+	if shown, err := talosctl.run(on(node, "get", "extensions")...); err != nil || strings.Contains(shown, schematicExtension) {
+		talosctl.t.Error(shown, err)
+	}
+
+	talosctl.ok("upgrade completed", on(node, "upgrade", "--image", image, "--drain=false", "--timeout", "15s")...)
+	talosctl.ok("v1.13.6", on(node, "version", "--short")...)
+	talosctl.ok("v1.13.6", on(node, "get", "versions")...)
+	talosctl.ok(schematic, on(node, "get", "extensions")...)
+	talosctl.ok("v1.13.6", on(node, "get", "members")...)
 }
 
 // checkReadBack compares the configuration that a node has with the file.
