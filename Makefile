@@ -1,6 +1,6 @@
 # Set-up, and nothing else: the interface people use is Snakemake itself (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lab docs requirements
+.PHONY: help setup demo test test-lab docs versions requirements
 
 PYTHON ?= python3
 SETUP := $(PYTHON) tools/setup/setup.py
@@ -28,6 +28,9 @@ test-lab: ## what takes longer, above all with real nodes: three control planes,
 docs: ## the documentation as a site, below site/
 	@$(SETUP) --with test
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+versions: ## ask Talos's Go modules what the pinned talosctl knows, after its pin was changed (needs Go)
+	@$(PYTHON) tools/versions/refresh.py
 
 requirements: ## pin the packages that pyproject.toml names (UPGRADE=1: the newest ones)
 	@$(SETUP) --lock $(if $(UPGRADE),--upgrade)

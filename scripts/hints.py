@@ -5,6 +5,10 @@ Each remedy is followed in tests/errors/test_remedies.py.
 
 from __future__ import annotations
 
+import re
+
+from scripts import versions
+
 LINE_NUMBERS = "Line numbers count from the start of the document, after ${NAME} injection."
 DELETE_ITEM = (
     "Talos deletes no key inside a list's item. Delete the item, with '$patch: delete' beside the "
@@ -29,8 +33,14 @@ _BY_WORDS = (
 )
 
 
+# "SysctlConfig" "v1alpha1": not registered
+_UNKNOWN_KIND = re.compile(r'"(?P<kind>\w+)" "[^"]*": not registered')
+
+
 def of_refusal(message: str) -> str:
     """What to do about what talosctl says of a patch."""
+    if unknown := _UNKNOWN_KIND.search(message):
+        return versions.unknown_kind(unknown["kind"])
     return next((hint for words, hint in _BY_WORDS if words in message), LINE_NUMBERS)
 
 

@@ -27,6 +27,7 @@ from scripts import (
     schematic,
     secrets,
     unread,
+    versions,
     vm_facts,
 )
 from scripts.errors import ConfigError, InventoryError
@@ -277,7 +278,7 @@ def _cluster(facts: Mapping[str, str], path: Path) -> Cluster:
                 hint=f"Add a line {name}={_EXAMPLES[name]}",
             )
     _check_contract(facts, path)
-    return Cluster(
+    cluster = Cluster(
         name=_matching(facts, path, "CLUSTER_NAME", r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?"),
         endpoint=_endpoint(facts["CLUSTER_ENDPOINT"], path),
         talos_version=facts["TALOS_VERSION"],
@@ -288,6 +289,8 @@ def _cluster(facts: Mapping[str, str], path: Path) -> Cluster:
         installer=_installer(facts, path),
         protected=_true(facts, path, "PROTECTED"),
     )
+    versions.check(cluster.talos_version, cluster.talos_contract, cluster.kubernetes_version, path)
+    return cluster
 
 
 def _check_contract(facts: Mapping[str, str], path: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from scripts import endpoints
 from scripts.artifact_model import Artifact
+from scripts.schematic import PLAIN, installer_image
+from scripts.tools import numbers
 from scripts.vm_model import Vms
 
 
@@ -119,8 +121,15 @@ class Cluster:
 
     @property
     def installer_image(self) -> str:
-        """The installer in machine configs, where no patch sets another."""
-        return self.installer or f"ghcr.io/siderolabs/installer:{self.talos_version}"
+        """The installer in machine configs, where no patch sets another.
+
+        From Talos 1.14 on only the Image Factory has it (Talos's release notes of 1.14).
+        """
+        if self.installer:
+            return self.installer
+        if numbers(self.talos_version)[:2] >= (1, 14):
+            return installer_image(PLAIN, self.talos_version, secure_boot=False)
+        return f"ghcr.io/siderolabs/installer:{self.talos_version}"
 
     @property
     def contract(self) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from scripts import (
     positions,
     secrets,
     talosctl,
+    versions,
 )
 from scripts.errors import PatchError
 from scripts.inject import inject, names
@@ -83,6 +84,7 @@ def read_layers(environment: Environment, node: Node) -> list[Patch]:
     generated = parse(hostname, Path(f"(host name of {node.name})"))
     layers = [*_cilium_layers(environment, node, patches), generated, *patches]
     check_documents(layers, environment.cluster.contract)
+    versions.check_documents(layers, environment.cluster.talos_version)
     if node.role is Role.CONTROLPLANE:
         _check_manifests(layers, patches)
     return [patch for patch in layers if patch.documents]

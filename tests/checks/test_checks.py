@@ -98,7 +98,7 @@ def test_our_own_go_programs(arguments: tuple[str, ...], program: str) -> None:
     _check([go(), *arguments], REPOSITORY / "tools" / program, env)
 
 
-@pytest.mark.parametrize("program", ["simulator", "schematic"])
+@pytest.mark.parametrize("program", ["simulator", "schematic", "versions"])
 def test_our_own_go_programs_are_formatted(program: str) -> None:
     gofmt = Path(go()).resolve().with_name("gofmt")
     done = subprocess.run(

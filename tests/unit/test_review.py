@@ -62,7 +62,7 @@ password: {PASSWORD}
 PATCH = "patches/envs/{}/workers/worker_1/registry.sops.yaml"
 CHANGE = [
     "-    image: ghcr.io/siderolabs/installer:v1.13.0",
-    "+    image: ghcr.io/siderolabs/installer:v1.14.0",
+    "+    image: ghcr.io/siderolabs/installer:v1.13.5",
 ]
 Upgrade = Callable[[], Environment]
 
@@ -76,7 +76,7 @@ def upgrade(small: Project, monkeypatch: pytest.MonkeyPatch) -> Upgrade:
 
     def to_next() -> Environment:
         path = "patches/envs/dev/cluster.env"
-        small.write(path, small.read(path).replace("v1.13.0", "v1.14.0"))
+        small.write(path, small.read(path).replace("v1.13.0", "v1.13.5"))
         return ready("dev")
 
     return to_next
