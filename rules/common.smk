@@ -74,6 +74,9 @@ for _name, _limit in settings.limits(SETTINGS).items():
 for _environment in ENVIRONMENTS.values():
     jobs.parsed(lint_rules.switched_off, _environment)
     jobs.parsed(artifact.recipients, _environment)
+    if _environment.artifact:
+        # Before anything that it says is told, or done.
+        jobs.parsed(artifact.check_seal, _environment, _environment.artifact)
 
 # What an environment has in common with others, and must not.
 CLASHES = {

@@ -203,7 +203,8 @@ def read(path: Path) -> Artifact:
     :raises ArtifactError: when it is none, or damaged, or a check's.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(archive.MOST_BYTES + 1)
     except OSError as error:
         raise ArtifactError(
             f"{path}: cannot be read: {error.strerror}",
@@ -239,7 +240,7 @@ def read(path: Path) -> Artifact:
         )
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error.message}", hint=_AGAIN) from None
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(
             f"{path}: is no artifact of this workflow ({type(error).__name__}: {error})",
             hint=_AGAIN,
@@ -340,14 +341,24 @@ def opened(environment: Environment, artifact: Artifact) -> dict[str, bytes]:
         return _opened[artifact.sha256]
 
 
-def _open(environment: Environment, artifact: Artifact) -> dict[str, bytes]:
+def check_seal(environment: Environment, artifact: Artifact) -> None:
+    """Refuse an artifact that was not made by who has the environment's bundle.
+
+    :raises ArtifactError: when its seal does not fit its manifest.
+    :raises SecretsError: as :func:`scripts.secrets.bundle_of`.
+    """
     seal = secrets.seal(environment, artifact.manifest)
-    if not hmac.compare_digest(seal, artifact.seal):
+    # As bytes: Python compares no text in this way that is not ASCII.
+    if not hmac.compare_digest(seal.encode(), artifact.seal.encode()):
         raise ArtifactError(
             f"{artifact.path}: was changed after it was made, or made with another bundle than "
             f"{environment.bundle}; nothing was sent",
             hint=_AGAIN,
         )
+
+
+def _open(environment: Environment, artifact: Artifact) -> dict[str, bytes]:
+    check_seal(environment, artifact)
     if artifact.encrypted is None:
         raise ArtifactError(
             f"{artifact.path}: holds no complete configs, only redacted ones",

@@ -44,9 +44,24 @@ def _directory() -> Path:
         return Path.home() / ".cache/talosmake/locks"
     except RuntimeError:
         raise ConfigError(
-            "neither HOME nor XDG_CACHE_HOME is set, so control planes cannot be locked",
+            "neither HOME nor XDG_CACHE_HOME is set, so that nothing can be locked",
             hint="Set XDG_CACHE_HOME to a directory that all your runs on this machine share.",
         ) from None
+
+
+@contextlib.contextmanager
+def secrets_lock() -> Iterator[None]:
+    """Make age keys and bundles while no other process of this user does, in any checkout.
+
+    :raises ConfigError: when the lock cannot be made.
+    """
+    path = _directory() / "secrets.lock"
+    with _opened(path) as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise _no_lock(path, error) from None
+        yield
 
 
 @contextlib.contextmanager
@@ -148,7 +163,7 @@ def _try(handle: IO[str], path: Path, *, shared: bool) -> bool:
 
 def _no_lock(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
-        f"{path}: cannot be locked: {error.strerror}; no control plane is changed without",
+        f"{path}: cannot be locked: {error.strerror}; nothing is changed without",
         hint="Make it writable for you, on a file system that has locks; XDG_CACHE_HOME says where "
         "your cache directory is.",
     )

@@ -18,6 +18,7 @@ import yaml
 
 from scripts import age, files, git, sops, talosctl
 from scripts.errors import SecretsError
+from scripts.locks import secrets_lock
 from scripts.model import Environment
 from scripts.progress import say
 from scripts.redact import scalars
@@ -363,7 +364,8 @@ def make(environment: Environment, which: str) -> None:
 
     :param which: ``own`` or ``shared``: the bundle to make where none serves the environment.
     """
-    created = create(environment, shared=which == "shared")
+    with secrets_lock():
+        created = create(environment, shared=which == "shared")
     if not created.new_bundle:
         say(f"{environment.name}: {created.bundle} is there already and can be decrypted; kept")
         return
@@ -384,7 +386,8 @@ def make(environment: Environment, which: str) -> None:
 
 def separate(environment: Environment) -> None:
     """The target ``separate_secrets``: :func:`create_own`, and tell what was done."""
-    created = create_own(environment)
+    with secrets_lock():
+        created = create_own(environment)
     made = "made" if created.new_bundle else "there already:"
     say(f"{environment.name}: {made} {created.bundle}; it serves this environment alone")
 
@@ -401,7 +404,8 @@ def throwaway_lost(environment: Environment) -> bool:
 
 def make_throwaway(environment: Environment) -> None:
     """:func:`create_throwaway`, and the marker with the bundle's digest."""
-    create_throwaway(environment)
+    with secrets_lock():
+        create_throwaway(environment)
     digest = files.sha256_of(environment.bundle)
     files.private_directory(throwaway_marker(environment).parent)
     files.write_atomically(throwaway_marker(environment), digest + "\n")

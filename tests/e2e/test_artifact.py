@@ -302,6 +302,14 @@ def test_sends_nothing_of_a_forged_artifact(released: Project) -> None:
     log = released.root / ".simulator/lab/log"
     assert not log.exists() or "ApplyConfiguration" not in log.read_text()
     assert not list((released.root / "rendered_configs/lab/state").glob("*.applied"))
+    # Before anything that it says is told; also where the seal is no text of ours.
+    assert "deploying" not in released.snakemake(*_DEPLOY).output
+    forged["manifest.hmac-sha256"] = "é".encode()
+    path.write_bytes(archive.compress(archive.pack(forged, 0), 0))
+    assert "was changed after it was made, or made with" in released.fails(*_DEPLOY)
+    forged["manifest.json"] = b"[" * 200_000
+    path.write_bytes(archive.compress(archive.pack(forged, 0), 0))
+    assert "is no artifact of this workflow (RecursionError" in released.fails(*_DEPLOY)
 
 
 def test_check_needs_no_key(committed: Project) -> None:

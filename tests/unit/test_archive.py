@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tracemalloc
+import zlib
 
 import pytest
 from hypothesis import given
@@ -53,3 +55,49 @@ def test_refuses_what_is_cut_short(cut: int) -> None:
     whole = archive.compress(archive.pack({"a": b"some text"}, 0), 0)
     with pytest.raises(ArtifactError):
         archive.unpack(archive.decompress(whole[:cut]))
+
+
+def test_unpacks_no_more_than_an_artifact_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MOST_BYTES", 1024**2)
+    assert len(archive.decompress(archive.compress(b"\0" * 1024**2, 0))) == 1024**2
+    for compressed in (
+        archive.compress(b"\0" * (1024**2 + 1), 0),
+        # Two of them in one file.
+        archive.compress(b"\0" * 1024**2, 0) + archive.compress(b"\0" * 1024**2, 0),
+    ):
+        with pytest.raises(ArtifactError, match="is bigger than 1 MiB when it is unpacked"):
+            archive.decompress(compressed)
+    monkeypatch.setattr(archive, "MOST_MEMBERS", 2)
+    assert len(archive.unpack(archive.pack({"a": b"", "b": b""}, 0))) == 2
+    with pytest.raises(ArtifactError, match="holds more than 2 members"):
+        archive.unpack(archive.pack({"a": b"", "b": b"", "c": b""}, 0))
+
+
+def test_bomb_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would be a hundred times as much as is unpacked."""
+    monkeypatch.setattr(archive, "MOST_BYTES", 4 * 1024**2)
+    packer = zlib.compressobj(wbits=31)
+    zeros = b"\0" * 1024**2
+    bomb = b"".join(packer.compress(zeros) for _ in range(400)) + packer.flush()
+    tracemalloc.start()
+    with pytest.raises(ArtifactError, match="is bigger than 4 MiB"):
+        archive.decompress(bomb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * archive.MOST_BYTES
+
+
+def test_sparse_member_that_says_it_is_huge_is_refused() -> None:
+    sparse = tarfile.TarInfo("a")
+    sparse.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "a",
+        "GNU.sparse.realsize": str(2**40),
+    }
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        sparse.size = 512
+        tar.addfile(sparse, io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0")))
+    with pytest.raises(ArtifactError, match="a: is no file"):
+        archive.unpack(content.getvalue())
