@@ -9,6 +9,7 @@ from typing import TypeVar
 from scripts import (
     files,
     guard,
+    installed,
     locks,
     machine_record,
     manifests,
@@ -124,6 +125,8 @@ def _apply_once(environment: Environment, node: Node, config: bytes, live: Live)
         _record(environment, node, config)
         return "none", UNCHANGED
     mode, answer = _apply_to_running(environment, node, config)
+    if settings := installed.not_read(live.config, config):
+        say(f"{environment.name}/{node.name}: {', '.join(settings)}: {installed.NOT_READ}")
     if node == environment.first_control_plane and environment.paths.bootstrapped.exists():
         _tell_of_manifests(environment, live.config, config)
     return mode, answer

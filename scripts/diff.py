@@ -166,6 +166,8 @@ def _to_running(environment: Environment, node: Node, config: bytes, live: Live)
         said += "; a staged or tried config is pending on it" * pending
     else:
         said = f"differs; {needs}" + "; only the form differs" * (not lines)
+        if settings := installed.not_read(live.config, config):
+            said += f"; {', '.join(settings)} changes no running node"
         said += f"; runs {found}" if found else ""
     return NodeDiff(
         node,

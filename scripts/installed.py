@@ -27,6 +27,10 @@ _TAG = re.compile(r"v?(\d+\.\d+\.\d+(?:-(?:alpha|beta|rc)\.\d+)?)")
 _FACTORY_IMAGE = re.compile(r"/(?P<installer>[a-z0-9-]*installer[a-z0-9-]*)/(?P<id>[0-9a-f]{64})$")
 _PLAIN_IMAGE = re.compile(r"(^|/)siderolabs/installer$")
 _SHORT = 12
+NOT_READ = (
+    "Talos reads this when it writes itself to the disk: at its install, some of it at an upgrade; "
+    "the running node is as before (docs/day-2.md)"
+)
 HOW = (
     "A new config changes no running Talos; 'talosctl upgrade' does: one node at a time, the next "
     "control plane when etcd is healthy again (docs/day-2.md)"
@@ -122,6 +126,26 @@ def wanted(cluster: Cluster, config: bytes) -> Talos:
         factory["id"] if factory else plain,
         image,
     )
+
+
+def not_read(running: bytes, config: bytes) -> list[str]:
+    """Settings of ``machine.install`` that differ and that a running Talos does not look at.
+
+    All but the image, whose version and schematic the node itself is asked for. Talos reads them
+    when it writes itself to the disk (Talos docs: InstallConfig), so a node that was sent them
+    shows them and is as before.
+
+    :param running: the config that the node runs with.
+    :param config: the one that it is to have.
+    """
+    old, new = _install(running), _install(config)
+    keys = [key for key in {**old, **new} if key != "image" and old.get(key) != new.get(key)]
+    return [f"machine.install.{key}" for key in sorted(keys)]
+
+
+def _install(config: bytes) -> dict[str, object]:
+    found = [lookup(document, "machine", "install") for document in documents(config)]
+    return next((install for install in found if isinstance(install, dict)), {})
 
 
 def _without_digest(image: str) -> str:

@@ -109,3 +109,15 @@ def test_a_node_that_is_off_is_not_asked_which_it_runs(lab: Project, network: st
     assert run.code == 1, run.output
     assert "lab/worker_1: does not answer, so nobody can say what it runs" in run.output
     assert "Traceback" not in run.output
+
+
+def test_what_is_read_at_an_install_only_is_told(lab: Project) -> None:
+    lab.ok(*UP)
+    patch = "machine:\n  install:\n    extraKernelArgs: [quiet]\n    grubUseUKICmdline: false\n"
+    lab.patch("lab", "workers", "worker_1", patch)
+    names = "machine.install.extraKernelArgs, machine.install.grubUseUKICmdline"
+    run = lab.snakemake(*DIFF)
+    assert run.code == 2, run.output
+    assert f"; {names} changes no running node\n" in run.output
+    run = lab.ok("up", "-j4", "--config", "env=lab")
+    assert f"lab/worker_1: {names}: Talos reads this when it writes itself" in run.output

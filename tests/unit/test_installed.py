@@ -53,6 +53,24 @@ def test_without_an_image_in_the_config_cluster_env_counts(text: bytes) -> None:
     assert installed.wanted(with_schematic, text).schematic == ONE
 
 
+@pytest.mark.parametrize(
+    ("running", "new", "settings"),
+    [
+        ("disk: /dev/sda, image: i:v1", "disk: /dev/sda, image: i:v2", []),
+        ("disk: /dev/sda", "disk: /dev/sdb", ["disk"]),
+        ("disk: /dev/sda", "disk: /dev/sda, wipe: false", ["wipe"]),
+        ("extraKernelArgs: [a]", "extraKernelArgs: [a, b]", ["extraKernelArgs"]),
+        ("disk: a, wipe: true", "diskSelector: {type: nvme}", ["disk", "diskSelector", "wipe"]),
+        ("extraKernelArgs: [a]", "", ["extraKernelArgs"]),
+    ],
+)
+def test_what_a_running_node_does_not_read(running: str, new: str, settings: list[str]) -> None:
+    one, other = (f"machine: {{install: {{{text}}}}}\n".encode() for text in (running, new))
+    assert installed.not_read(one, other) == [f"machine.install.{name}" for name in settings]
+    assert installed.not_read(b"kind: HostnameConfig\n---\n" + other, other) == []
+    assert installed.not_read(b"a: [", b"machine: {type: worker}\n") == []
+
+
 def runs(version: str, *extensions: tuple[str, str]) -> Talos:
     return installed.runs(RunningTalos(version, extensions))
 
