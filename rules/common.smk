@@ -15,6 +15,7 @@ from scripts import (
     artifact_check,
     cilium,
     cilium_network,
+    credentials,
     deploy,
     diff,
     doctor,
@@ -24,6 +25,7 @@ from scripts import (
     housekeeping,
     jobs,
     journal,
+    kubeconfig,
     lab,
     lint_rules,
     lint_step,
@@ -342,12 +344,29 @@ def takes_turns(wildcards):
     )
 
 
-def control_planes_applied(wildcards):
-    """No reason to bootstrap, unless the kubeconfig leads to where the cluster no longer is."""
+def before_bootstrap(wildcards):
+    """No reason to bootstrap."""
     environment = environment_of(wildcards)
-    applied = map(environment.paths.applied, environment.control_planes)
-    moved = housekeeping.has_moved(environment)
-    return [file if moved else ancient(file) for file in applied]
+    return [
+        ancient(file)
+        for file in map(environment.paths.applied, environment.control_planes)
+    ]
+
+
+def before_kubeconfig(wildcards):
+    """No reason to fetch the kubeconfig; one that has to be fetched is, when they are applied."""
+    environment = environment_of(wildcards)
+    files = map(environment.paths.applied, environment.control_planes)
+    due = kubeconfig.reason(environment)
+    return [file if due else ancient(file) for file in files]
+
+
+def talosconfig_revision(wildcards):
+    return credentials.revision(environment_of(wildcards))
+
+
+def kubeconfig_revision(wildcards):
+    return kubeconfig.revision(environment_of(wildcards))
 
 
 def each_environment(files):
@@ -382,7 +401,7 @@ def applied_files(environment):
 
 
 def bootstrapped_files(environment):
-    return [environment.paths.bootstrapped, environment.paths.kubeconfig]
+    return [environment.paths.bootstrapped, environment.paths.kubeconfig_fetched]
 
 
 def up_files(environment):
@@ -390,11 +409,8 @@ def up_files(environment):
 
 
 def reachable_files(environment):
-    """What must be there before nodes can be asked."""
-    simulated = (
-        [simulator.ready_file(environment)] if environment.cluster.simulated else []
-    )
-    return [environment.paths.talosconfig, *simulated]
+    """What must be there before nodes can be asked; those who look bring their certificate."""
+    return [simulator.ready_file(environment)] if environment.cluster.simulated else []
 
 
 def goal_files(environment):
@@ -517,6 +533,16 @@ def up(_):
 
 def reachable(_):
     return each_environment(reachable_files)
+
+
+def administered(_):
+    """What must be there before nodes can be changed."""
+    return each_environment(
+        lambda environment: [
+            environment.paths.talosconfig,
+            *reachable_files(environment),
+        ]
+    )
 
 
 def goals(_):

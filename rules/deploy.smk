@@ -52,13 +52,34 @@ rule apply_worker:
 
 rule bootstrap_cluster:
     input:
-        control_planes=control_planes_applied,
+        control_planes=before_bootstrap,
         talosconfig=ancient("rendered_configs/{env}/talosconfig"),
     output:
-        marker="rendered_configs/{env}/state/bootstrapped",
-        kubeconfig="rendered_configs/{env}/kubeconfig",
+        "rendered_configs/{env}/state/bootstrapped",
     log:
         "logs/{env}/bootstrap_cluster.log",
     priority: 10
     run:
         jobs.run(log, deploy.bootstrap_cluster, environment_of(wildcards))
+
+
+# The kubeconfig itself is no output, so that the old one stays until there is a new one.
+rule kubeconfig:
+    input:
+        bootstrapped=ancient("rendered_configs/{env}/state/bootstrapped"),
+        control_planes=before_kubeconfig,
+        talosconfig=ancient("rendered_configs/{env}/talosconfig"),
+    output:
+        "rendered_configs/{env}/state/kubeconfig",
+    log:
+        "logs/{env}/kubeconfig.log",
+    priority: 10
+    params:
+        revision=kubeconfig_revision,
+    run:
+        jobs.run(
+            log,
+            kubeconfig.write_kubeconfig,
+            environment_of(wildcards),
+            params.revision,
+        )

@@ -63,20 +63,11 @@ else:
             )
 
 
-rule client_certificate:
-    input:
-        bundle=bundle_of,
-    output:
-        "rendered_configs/{env}/state/talosconfig",
-    log:
-        "logs/{env}/client_certificate.log",
-    run:
-        jobs.run(log, talosconfig.write_client_certificate, environment_of(wildcards))
-
-
+# The client certificate itself, below state/, is no output: Snakemake would remove one that is still
+# valid before there is a new one. Parameters tell that one has to be made.
 rule talosconfig:
     input:
-        "rendered_configs/{env}/state/talosconfig",
+        bundle=bundle_of,
     output:
         "rendered_configs/{env}/talosconfig",
     log:
@@ -86,8 +77,14 @@ rule talosconfig:
         endpoints=lambda wildcards: [
             node.endpoint for node in environment_of(wildcards).control_planes
         ],
+        certificate=talosconfig_revision,
     run:
-        jobs.run(log, talosconfig.write_talosconfig, environment_of(wildcards))
+        jobs.run(
+            log,
+            talosconfig.write_talosconfig,
+            environment_of(wildcards),
+            params.certificate,
+        )
 
 
 rule apply_script:

@@ -3,7 +3,7 @@
 
 rule reset:
     input:
-        reachable,
+        administered,
     log:
         f"logs/{SETTINGS.env}/reset.log",
     run:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from scripts import (
-    files,
+    credentials,
     guard,
     installed,
     locks,
@@ -60,6 +60,8 @@ def apply_config(environment: Environment, node: Node) -> None:
     :raises NodeError: when the node does not answer, refuses, or is not the right one.
     """
     config = validated_config(environment, node)
+    # Also where Snakemake does not know that it is no longer good.
+    credentials.ensure(environment)
     # Also where the job that checks all was left out; what is not rendered yet gets nothing yet.
     node_names.check_rendered(environment, _named_beside(environment, node))
     with rollout.turn(environment, node):
@@ -278,17 +280,18 @@ def _wait_until_rebooted(environment: Environment, node: Node, before: str) -> N
 
 
 def bootstrap_cluster(environment: Environment) -> None:
-    """Bootstrap etcd exactly once, wait for all its members, and fetch the kubeconfig.
+    """Bootstrap etcd exactly once, and wait for all its members.
 
     Every control plane is asked first, so that a wiped first node founds no second cluster.
 
     :raises NodeError: when a control plane cannot be asked, or etcd does not come up.
     """
+    # Also where Snakemake does not know that it is no longer good.
+    credentials.ensure(environment)
     with locks.roll_out_lock(environment, environment.first_control_plane.name):
         answer = _bootstrap(environment)
     say(f"{environment.name}: {answer}")
     members = _wait_for_etcd(environment)
-    files.write_atomically(environment.paths.kubeconfig, _kubeconfig(environment))
     marker.write(
         environment.paths.bootstrapped,
         step="bootstrapped",
@@ -430,17 +433,4 @@ def _wait_for_members(environment: Environment, node: Node, nodes: dict[str, str
             nodes[own] = node.name
             return list(voters.values())
         attempt.because(f"it knows {', '.join(voters.values())}; not in it: {', '.join(absent)}")
-    raise AssertionError("the loop returns or raises")
-
-
-def _kubeconfig(environment: Environment) -> bytes:
-    first = environment.first_control_plane
-    who = f"{environment.name}/{first.name}"
-    for attempt in Wait(who, "the kubeconfig", environment.settings.node_timeout):
-        try:
-            return secure_api(environment, first).kubeconfig()
-        except CallError as error:
-            if error.failure is not Failure.UNREACHABLE:
-                raise judged(environment, first, error) from None
-            attempt.because(error.message)
     raise AssertionError("the loop returns or raises")

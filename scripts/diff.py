@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum, auto
 
-from scripts import guard, installed, jobs, marker, positions, redacted
+from scripts import credentials, guard, installed, jobs, marker, positions, redacted
 from scripts.errors import NodeError, TalosmakeError
 from scripts.explain import chosen
 from scripts.live import Live, State, foreign, judged, observe, same_config, secure_api
-from scripts.model import Environment, Node
+from scripts.model import Access, Environment, Node
 from scripts.redact import REDACTED
 from scripts.redacted import Config, Document, Hides
 from scripts.removed import removed_nodes
@@ -280,6 +280,9 @@ def show(environments: Sequence[Environment], name: str | None, against: str) ->
     """
     errors = []
     for environment in environments:
+        if against == Against.LIVE:
+            # Talos shows machine configs, and what a change would take, to os:admin only.
+            environment = credentials.looking(environment, Access.DAY)
         diffs = of_environment(environment, chosen(environment, name), Against(against))
         print(report(environment, diffs, Against(against)))
         gone = name is None and bool(removed_nodes(environment))

@@ -13,22 +13,20 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 
-from scripts import git, lab, secrets, talosctl, tools, vms
+from scripts import credentials, git, kubeconfig, lab, lifetimes, secrets, tools, vms
 from scripts.errors import NodeError, TalosmakeError
 from scripts.live import State, observe
-from scripts.model import Environment, Node
+from scripts.model import Access, Environment, Node
 from scripts.process import find
 from scripts.vm_model import Accelerator, Vm
 
 _AT_ONCE = 16
 # Less free space than this is worth a word, in GiB; a lab's nodes need more each.
 _LITTLE_SPACE = 2
-_RENEW_BEFORE = 30
 _SETUP = "make setup"
 KVM = Path("/dev/kvm")
 
@@ -204,26 +202,31 @@ def _readable(path: Path) -> bool:
 
 
 def certificate(environment: Environment) -> Iterator[Check]:
-    """How long the talosconfig is valid."""
-    path = environment.paths.talosconfig
-    if not path.exists():
-        return
-    try:
-        until = talosctl.valid_until(path)
-    except TalosmakeError as error:
-        yield _failed(error, Verdict.WARNING)
-        return
-    days = (until - date.today()).days
-    mend = (
-        f"rm {environment.paths.client_certificate} && "
-        f"snakemake validate --config env={environment.name}"
-    )
-    if days < 0:
-        yield Check(Verdict.MISSING, f"{path}: its certificate expired on {until}", mend)
-    elif days < _RENEW_BEFORE:
-        yield Check(Verdict.WARNING, f"{path}: its certificate expires on {until}", mend)
-    else:
-        yield ok(f"{path}: its certificate is valid until {until}")
+    """How long talosconfig and kubeconfig are valid; what needs them makes them anew by itself."""
+    paths, name = environment.paths, environment.name
+    talosconfig, marker = paths.talosconfig, paths.kubeconfig_fetched
+    checked = [
+        (talosconfig, credentials.problem, credentials.facts, talosconfig, "validate"),
+        (paths.kubeconfig, kubeconfig.reason, kubeconfig.facts, marker, "up"),
+    ]
+    for path, problem_of, facts_of, output, target in checked:
+        said = facts_of(environment)
+        if not path.exists() and not said:
+            continue
+        problem = problem_of(environment)
+        if problem:
+            yield Check(
+                Verdict.WARNING,
+                f"{path}: {problem}; the next run that needs it makes a new one",
+                # Without it, its job runs also where Snakemake does not know with what it was made.
+                f"rm -f {output} && snakemake {target} --config env={name}",
+            )
+        else:
+            since, until = credentials.validity(said)
+            yield ok(
+                f"{path}: its certificate is valid until {lifetimes.shown(until)}, and made anew "
+                f"after {lifetimes.shown(lifetimes.half_life(since, until))}"
+            )
 
 
 def virtual_machines(environment: Environment) -> Iterator[Check]:
@@ -281,7 +284,7 @@ def real_nodes(environment: Environment) -> Iterator[Check]:
 
 def nodes(environment: Environment) -> Iterator[Check]:
     """What answers at the nodes' addresses."""
-    if not environment.paths.talosconfig.exists():
+    if not (environment.paths.talosconfig.exists() or environment.bundle.exists()):
         yield Check(
             Verdict.WARNING,
             f"{environment.name}: its nodes are not asked, as there is no talosconfig yet",
@@ -290,6 +293,7 @@ def nodes(environment: Environment) -> Iterator[Check]:
         return
     try:
         tools.require(tools.TALOSCTL)
+        environment = credentials.looking(environment, Access.READER)
     except TalosmakeError as error:
         unasked = f"{environment.name}: its nodes are not asked: {error.message}"
         yield Check(Verdict.WARNING, unasked, error.hint)

@@ -37,6 +37,13 @@ def parse(text: str, path: Path) -> dict[str, str]:
     return facts
 
 
+def place(path: Path, name: str) -> str:
+    """Where a fact is given, for messages: ``FILE:LINE``, or the file where it does not give it."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = [line for line, binding in _bindings(text) if binding.key == name]
+    return f"{path}:{lines[0]}" if lines else str(path)
+
+
 def read(path: Path) -> dict[str, str]:
     """Read and :func:`parse` a file; a missing one holds no facts.
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from scripts import cilium, files, installed, marker, named, outdated, settings, vms
+from scripts import cilium, credentials, files, installed, marker, named, outdated, settings, vms
 from scripts.deploy import nodes_with_etcd
 from scripts.errors import NodeError, TalosmakeError
 from scripts.live import Live, State, observe, same_config, secure_api
-from scripts.model import Environment, Node, Role
+from scripts.model import Access, Environment, Node, Role
 from scripts.progress import error_in, say, warn
 from scripts.removed import removed_nodes
 from scripts.talosctl import CallError
@@ -105,6 +105,8 @@ def refresh(environment: Environment) -> None:
 
     :raises NodeError: when a node runs but cannot be judged.
     """
+    # Talos shows machine configs to os:admin only.
+    environment = credentials.looking(environment, Access.DAY)
     nodes = [node for node in environment.nodes if environment.paths.applied(node).exists()]
     dropped = False
     for node, live in zip(nodes, _each(nodes, lambda n: observe(environment, n)), strict=True):
@@ -171,7 +173,7 @@ def _refresh_bootstrapped(environment: Environment) -> None:
 
 def node_table(environment: Environment) -> str:
     """All nodes with role, address, MAC, virtual machine, Talos, and what answers, as a table."""
-    states = _each(environment.nodes, lambda node: _state(environment, node))
+    states = _states(environment)
     machines = vms.states(environment)
     rows = [("NODE", "ROLE", "ADDRESS", "MAC", "VM", "CONFIG", "TALOS", "LIVE")]
     rows += [
@@ -218,13 +220,6 @@ def step_of(environment: Environment, node: Node) -> str:
         (paths.config(node), "rendered"),
     )
     return next((step for path, step in steps if path.exists()), "-")
-
-
-def has_moved(environment: Environment) -> bool:
-    """Whether there is a kubeconfig that leads to another endpoint than Git's."""
-    kubeconfig = environment.paths.kubeconfig
-    endpoint = environment.cluster.endpoint.encode()
-    return kubeconfig.exists() and b"server: " + endpoint not in kubeconfig.read_bytes()
 
 
 def is_changed(environment: Environment, node: Node) -> bool:
@@ -288,10 +283,24 @@ def _failed(environment: Environment, node: Node) -> bool:
     return any(error_in(log) and log.stat().st_mtime > changed for log in logs)
 
 
-def _state(environment: Environment, node: Node) -> tuple[str, str, outdated.Seen | None]:
+_Seen = tuple[str, str, outdated.Seen | None]
+
+
+def _states(environment: Environment) -> list[_Seen]:
+    """What answers at each node's address; a reader's certificate is enough to tell."""
+    nodes = environment.nodes
+    try:
+        environment = credentials.looking(environment, Access.READER)
+    except TalosmakeError as error:
+        if not environment.bundle.exists():
+            return [("not asked (no talosconfig)", "-", None) for _ in nodes]
+        warn(f"{environment.name}: nodes are not asked: {error}")
+        return [("not asked", "-", None) for _ in nodes]
+    return _each(nodes, lambda node: _state(environment, node))
+
+
+def _state(environment: Environment, node: Node) -> _Seen:
     """What answers at a node's address, the Talos there, and how that differs from Git's."""
-    if not environment.paths.talosconfig.exists():
-        return "not asked (no talosconfig)", "-", None
     try:
         state = observe(environment, node).state
     except NodeError as error:

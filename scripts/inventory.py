@@ -6,6 +6,7 @@ Reads files and nothing else; it runs again in every process that Snakemake star
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -22,6 +23,7 @@ from scripts import (
     endpoints,
     envfile,
     known_facts,
+    lifetimes,
     node_address,
     placeholders,
     schematic,
@@ -373,6 +375,12 @@ def _endpoint(url: str, path: Path) -> str:
     return url
 
 
+# How long a step may wait before it uses a client certificate again, by the fact's default.
+_WAITS = {"NODE_TIMEOUT": 600.0, "ETCD_TIMEOUT": 300.0}
+# For how long talosctl makes the CAs in a bundle.
+_CA_HOURS = 87600
+
+
 def _settings(facts: Mapping[str, str], path: Path, goal: str | None) -> Settings:
     goals = [str(known) for known in Goal]
     if goal is not None and goal not in goals:
@@ -384,7 +392,31 @@ def _settings(facts: Mapping[str, str], path: Path, goal: str | None) -> Setting
         node_timeout=_number(facts, path, "NODE_TIMEOUT", 600),
         etcd_timeout=_number(facts, path, "ETCD_TIMEOUT", 300),
         apply_retries=int(_number(facts, path, "APPLY_RETRIES", 3)),
+        cert_hours=_cert_hours(facts, path),
     )
+
+
+def _cert_hours(facts: Mapping[str, str], path: Path) -> int:
+    """``CERT_TTL`` in hours; half of it must be longer than a step may wait for a node."""
+    text = facts.get("CERT_TTL", "1y")
+    waits = [_number(facts, path, name, default) for name, default in _WAITS.items()]
+    shortest = max(1, math.ceil(2 * sum(waits) / 3600))
+    try:
+        hours = lifetimes.hours(text)
+        problem = ""
+    except ValueError as error:
+        hours, problem = 0, str(error)
+    if not problem and hours < shortest:
+        problem = f"is too short: half of it must be longer than {' and '.join(_WAITS)} together"
+    if not problem and hours > _CA_HOURS:
+        problem = "is longer than the CA lives that signs it"
+    if problem:
+        raise InventoryError(
+            f"{envfile.place(path, 'CERT_TTL')}: CERT_TTL={text!r} {problem}",
+            hint="How long client certificates live: a number of hours, days, weeks or years from "
+            f"{shortest}h to 10y, e.g. 8760h, 90d or 1y.",
+        )
+    return hours
 
 
 def _number(facts: Mapping[str, str], path: Path, name: str, default: float) -> float:

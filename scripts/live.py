@@ -6,17 +6,28 @@ import hashlib
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import yaml
 
-from scripts import endpoints, redacted, talosctl
+from scripts import credentials, endpoints, lifetimes, redacted, talosctl
 from scripts.errors import NodeError, TalosmakeError
-from scripts.model import Environment, Node
+from scripts.model import Access, Environment, Node
 from scripts.redact import redact
 from scripts.talosctl import CallError, Failure, MaintenanceNode
 
 _CONNECT_TIMEOUT = 2.0
+_CLOCKS = (
+    "The client certificate in {path} is valid from {since} to {until}, and this machine's clock "
+    "says {now}: so this clock or the node's is wrong. Compare it ('date -u') with the one on the "
+    "node's console. Where the node's is wrong, is its time server reachable (machine.time)? When "
+    "they agree, run the same command again."
+)
+_ROLE = (
+    "The client certificate in {path} is for {role}, which is enough for what was asked: does a "
+    "Talos node of this cluster answer there?"
+)
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -33,7 +44,8 @@ class State(StrEnum):
 class Live:
     """What was seen at a node's address.
 
-    :ivar config: the config it runs with, if it runs and is this cluster's.
+    :ivar config: the config it runs with, if it runs and is this cluster's; b"" where it was asked
+        as a reader, to whom Talos does not show it.
     :ivar macs: the hardware addresses of its links, if it is in maintenance mode.
     :ivar detail: why it is unreachable, in talosctl's or the system's words.
     """
@@ -45,11 +57,11 @@ class Live:
 
 
 def secure_api(environment: Environment, node: Node) -> talosctl.Node:
-    """The node's API over mTLS with this environment's talosconfig."""
+    """The node's API over mTLS, with the client certificate that the environment's access means."""
     return talosctl.Node(
         node.address,
         node.endpoint,
-        environment.paths.talosconfig,
+        environment.paths.talosconfig_for(environment.access),
         environment.settings.call_timeout,
     )
 
@@ -125,8 +137,12 @@ def observe_securely(environment: Environment, node: Node) -> Live:
     refused = connection_error(node.endpoint)  # at once, where talosctl would try for long
     if refused:
         return Live(State.UNREACHABLE, detail=refused)
+    api = secure_api(environment, node)
     try:
-        return Live(State.RUNNING, secure_api(environment, node).machine_config())
+        if environment.access is Access.READER:
+            api.version()
+            return Live(State.RUNNING)
+        return Live(State.RUNNING, api.machine_config())
     except CallError as error:
         # In maintenance mode its certificate is its own, and names the addresses it knows of.
         other = (Failure.UNKNOWN_AUTHORITY, Failure.CERTIFICATE_NAME)
@@ -159,9 +175,7 @@ def judged(environment: Environment, node: Node, error: CallError, sent: bytes =
     """
     who = f"{environment.name}/{node.name} ({node.address})"
     hints = {
-        Failure.CERTIFICATE_EXPIRED: "Compare the clocks of this machine and the node. If they "
-        f"agree, the client certificate is too old: remove {environment.paths.client_certificate} "
-        "and run the same command again to have a new one made.",
+        Failure.CERTIFICATE_EXPIRED: _about_certificate(environment, _CLOCKS),
         Failure.CERTIFICATE_NAME: f"talosctl connects to it at {node.endpoint} (NODE_ENDPOINT, "
         f"else NODE_IP, in {node.env_file}), which the node does not know as its own address. "
         f"Write {node.endpoint_host} into machine.certSANs of the node's patches. A node that runs "
@@ -169,13 +183,31 @@ def judged(environment: Environment, node: Node, error: CallError, sent: bytes =
         "another cluster's.",
         Failure.FINGERPRINT: f"NODE_CERT_FINGERPRINT in {node.env_file} must be what the node's "
         "console shows; if it is, another machine answers at this address.",
-        Failure.NOT_AUTHORIZED: f"The client certificate in {environment.paths.client_certificate} "
-        "is not for the role os:admin: remove it and run the same command again to have a new one "
-        "made.",
+        Failure.NOT_AUTHORIZED: _about_certificate(environment, _ROLE),
         Failure.REJECTED: "The node checked the config and refused it; mend the patches.",
     }
     said = answer_about(environment, node, sent, error.message) if sent else error.message
     return NodeError(f"{who}: {said}", hint=hints.get(error.failure, ""))
+
+
+def _about_certificate(environment: Environment, else_hint: str) -> str:
+    """What to do where a node does not take the client certificate: it is not good, or it is."""
+    path = environment.paths.talosconfig_for(environment.access)
+    if environment.access is Access.ADMIN:
+        problem = credentials.problem(environment)
+    else:
+        problem = credentials.reason(environment, environment.access)
+    if problem:
+        return f"{path}: {problem}. Remove it, and run the same command again: it makes a new one."
+    now = datetime.now(UTC)
+    since, until = credentials.validity(credentials.facts(environment, environment.access))
+    return else_hint.format(
+        path=path,
+        role=environment.access.role,
+        now=lifetimes.shown(now),
+        since=lifetimes.shown(since),
+        until=lifetimes.shown(until),
+    )
 
 
 def answer_about(environment: Environment, node: Node, config: bytes, answer: str) -> str:

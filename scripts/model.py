@@ -54,6 +54,7 @@ class Settings:
     :ivar node_timeout: the most to wait for a node to answer, in seconds, each time.
     :ivar etcd_timeout: the most to wait for etcd on all control planes, in seconds.
     :ivar apply_retries: how often an apply that got no answer is tried again.
+    :ivar cert_hours: how long client certificates live (``CERT_TTL``), in hours.
     """
 
     goal: Goal
@@ -62,6 +63,23 @@ class Settings:
     node_timeout: float
     etcd_timeout: float
     apply_retries: int
+    cert_hours: int = 8760
+
+
+class Access(StrEnum):
+    """With which client certificate nodes are asked."""
+
+    # For steps that change nodes, and for a person: it lives as long as CERT_TTL says.
+    ADMIN = "admin"
+    # For looking, as far as Talos shows what is looked at to os:reader.
+    READER = "reader"
+    # For looking at machine configs, which Talos shows to os:admin only; it lives for a day.
+    DAY = "day"
+
+    @property
+    def role(self) -> str:
+        """The role in its certificate, as Talos calls it."""
+        return "os:reader" if self is Access.READER else "os:admin"
 
 
 class CniInstall(StrEnum):
@@ -230,6 +248,7 @@ class Environment:
     :ivar artifact: where the machine configs come from, instead of being rendered.
     :ivar stand_in: a throw-away bundle in memory, to check without the real one; b"" for none.
     :ivar output: where the directory with what is made for it stands.
+    :ivar access: with which client certificate its nodes are asked.
     """
 
     name: str
@@ -246,6 +265,7 @@ class Environment:
     artifact: Artifact | None = field(default=None, compare=False, repr=False)
     stand_in: bytes = field(default=b"", compare=False, repr=False)
     output: Path = Path("rendered_configs")
+    access: Access = Access.ADMIN
 
     @property
     def env_file(self) -> Path:
@@ -299,9 +319,24 @@ class Paths:
         """The talosconfig as it was generated, before its endpoints are set."""
         return self.state / "talosconfig"
 
+    def talosconfig_for(self, access: Access) -> Path:
+        """The talosconfig that nodes are asked with."""
+        if access is Access.ADMIN:
+            return self.talosconfig
+        return self.state / f"talosconfig-{access}"
+
     @property
     def kubeconfig(self) -> Path:
         return self.root / "kubeconfig"
+
+    @property
+    def kubeconfig_fetched(self) -> Path:
+        """The marker that a control plane gave the kubeconfig, and what its certificate says.
+
+        It is the output of its job in the kubeconfig's place: Snakemake removes a job's output
+        before it runs, and the old kubeconfig stays until there is a new one.
+        """
+        return self.state / "kubeconfig"
 
     @property
     def apply_script(self) -> Path:

@@ -14,6 +14,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
 
 from scripts import (
+    credentials,
     diff,
     explain,
     files,
@@ -27,7 +28,7 @@ from scripts import (
 )
 from scripts.journal import Job
 from scripts.lint import Finding
-from scripts.model import Environment, Node, Role
+from scripts.model import Access, Environment, Node, Role
 from scripts.progress import say
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -323,6 +324,9 @@ def html(page: Page) -> str:
 def write(live: bool, workflow: picture.Workflow, *environments: Environment) -> None:
     """The target ``report``: the page of each environment."""
     for environment in environments:
+        if live:
+            # Talos shows machine configs to os:admin only.
+            environment = credentials.looking(environment, Access.DAY)
         text = html(gather(environment, workflow, live))
         files.write_atomically(environment.paths.report, text)
         say(f"{environment.paths.report}: open it in a browser (secrets are redacted)")

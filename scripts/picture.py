@@ -57,7 +57,6 @@ NODE_STEPS = {
 CLUSTER_STEPS = {
     "throwaway_secrets": "secrets",
     "cilium_layer": "Cilium",
-    "client_certificate": "certificate",
     "talosconfig": "talosconfig",
     "apply_script": "apply.sh",
     "lint_environment": "lint",
@@ -66,6 +65,7 @@ CLUSTER_STEPS = {
     "start_simulator": "simulator",
     "start_lab": "lab",
     "bootstrap_cluster": "bootstrap",
+    "kubeconfig": "kubeconfig",
 }
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,6 +110,49 @@ def piped(*contents: bytes) -> Iterator[tuple[list[str], list[int]]]:
             os.close(reader)
         for thread in writers:
             thread.join()
+
+
+@dataclass(frozen=True)
+class MemoryFiles:
+    """Files that are in memory alone, with names in a directory for programs that want those.
+
+    :ivar directory: holds nothing but links to the descriptors, so it is of use to those processes
+        only that were given them.
+    """
+
+    directory: Path
+    _descriptors: Mapping[str, int]
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What to pass on to the program."""
+        return list(self._descriptors.values())
+
+    def path(self, name: str) -> str:
+        """The name to give as an argument."""
+        return str(self.directory / name)
+
+    def read(self, name: str) -> bytes:
+        """What is in a file by now."""
+        return os.pread(self._descriptors[name], 1 << 20, 0)
+
+
+@contextlib.contextmanager
+def in_memory(**contents: bytes) -> Iterator[MemoryFiles]:
+    """Files for programs that read and write several by names that belong together.
+
+    :param contents: by name, with ``_`` for a dot; the program may write over them.
+    """
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="talosmake-")))
+        descriptors = {}
+        for name, content in contents.items():
+            file = stack.enter_context(os.fdopen(os.memfd_create(name), "r+b", buffering=0))
+            file.write(content)
+            descriptors[name.replace("_", ".")] = file.fileno()
+        for name, descriptor in descriptors.items():
+            (directory / name).symlink_to(f"/dev/fd/{descriptor}")
+        yield MemoryFiles(directory, descriptors)
 
 
 def _feed(descriptor: int, content: bytes) -> None:

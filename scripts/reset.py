@@ -8,7 +8,17 @@ from functools import partial
 
 import yaml
 
-from scripts import etcd, guard, locks, machine_record, named, node_names, protection, secrets
+from scripts import (
+    credentials,
+    etcd,
+    guard,
+    locks,
+    machine_record,
+    named,
+    node_names,
+    protection,
+    secrets,
+)
 from scripts.deploy import NO_ANSWER, wait_until_reachable
 from scripts.errors import ConfigError, NodeError, TalosmakeError
 from scripts.live import Live, State, foreign, judged, maintenance_api, observe, secure_api
@@ -40,6 +50,8 @@ def reset(environments: Sequence[Environment], settings: Settings) -> None:
         )
     for environment in environments:
         nodes = _targets(environment, name)
+        # Also where Snakemake does not know that it is no longer good.
+        credentials.ensure(environment)
         if not confirm:
             _tell(environment, nodes, name)
             continue

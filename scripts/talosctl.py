@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from enum import StrEnum, auto
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ import yaml
 
 from scripts.errors import PatchError, SecretsError, ToolError, ToolTimeoutError, ValidationError
 from scripts.model import Cluster, Role
-from scripts.process import Result, piped, run
+from scripts.process import MemoryFiles, Result, in_memory, piped, run
 from scripts.redact import without_unknown_values
 from scripts.tools import TALOSCTL, require
 
@@ -141,15 +141,43 @@ def gen_config(cluster: Cluster, role: Role, bundle: bytes, patches: Sequence[st
     return result.stdout
 
 
-def gen_talosconfig(cluster: Cluster, bundle: bytes) -> bytes:
-    """A new talosconfig: an admin certificate of the cluster's CA. It differs at each call."""
-    with piped(bundle) as (names, descriptors):
-        result = _run(
-            *_gen_config_arguments(cluster, names[0], "talosconfig"), pass_fds=descriptors
-        )
+def gen_talosconfig(name: str, bundle: bytes, role: str, hours: int) -> bytes:
+    """A new talosconfig with a client certificate of the bundle's CA. It differs at each call.
+
+    CA, key and certificate are files in memory only.
+
+    :param name: of its context.
+    :param role: in the certificate, e.g. ``os:admin``.
+    :param hours: how long it is valid.
+    :raises SecretsError: when talosctl cannot use the bundle's CA.
+    """
+    ca, ca_key = _os_ca(bundle)
+    with in_memory(ca_crt=ca, ca_key=ca_key, new_key=b"", new_csr=b"", new_crt=b"") as files:
+        base, key, csr = files.path("new"), files.path("new.key"), files.path("new.csr")
+        _gen(files, "key", "--name", base)
+        # The address is of no use in a client's certificate; talosctl wants one.
+        _gen(files, "csr", "--key", key, "--ip", "127.0.0.1", "--roles", role)
+        signing = ("--ca", files.path("ca"), "--csr", csr, "--hours", str(hours))
+        _gen(files, "crt", "--name", base, *signing)
+        made = {"ca": ca, "crt": files.read("new.crt"), "key": files.read("new.key")}
+    context = {key: base64.b64encode(pem).decode() for key, pem in made.items()}
+    document = {"context": name, "contexts": {name: {"endpoints": [], **context}}}
+    return yaml.safe_dump(document, sort_keys=False).encode()
+
+
+def _gen(files: MemoryFiles, *arguments: str) -> None:
+    result = _run("gen", *arguments, "--force", pass_fds=files.descriptors)
     if not result.ok:
         raise SecretsError(f"talosctl cannot use the bundle: {_without_noise(result.stderr)}")
-    return result.stdout
+
+
+def _os_ca(bundle: bytes) -> tuple[bytes, bytes]:
+    """Certificate and key of the CA of Talos's API in a bundle, as PEM."""
+    try:
+        pair = yaml.safe_load(bundle)["certs"]["os"]
+        return base64.b64decode(pair["crt"]), base64.b64decode(pair["key"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        raise SecretsError("talosctl cannot use the bundle: it has no certs.os") from None
 
 
 def _gen_config_arguments(cluster: Cluster, bundle: str, output: str) -> list[str]:
@@ -174,18 +202,6 @@ def with_endpoints(talosconfig: bytes, endpoints: Sequence[str]) -> bytes:
         context["endpoints"] = list(endpoints)
         context.pop("nodes", None)
     return yaml.safe_dump(document, sort_keys=False).encode()
-
-
-def valid_until(talosconfig: Path) -> date:
-    """The day on which a talosconfig's certificate expires.
-
-    :raises ToolError: when talosctl cannot tell.
-    """
-    result = _local("config", "info", "--output", "json", "--talosconfig", str(talosconfig))
-    try:
-        return date.fromisoformat(json.loads(result.stdout)["certNotAfter"])
-    except (ValueError, KeyError, TypeError):
-        raise ToolError(f"{talosconfig}: talosctl tells no date of expiry") from None
 
 
 def validate(config: bytes) -> str:

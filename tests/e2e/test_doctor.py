@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from scripts import doctor, inventory, talosctl, vms
+from scripts import credentials, doctor, inventory, secrets, vms
 from scripts.doctor import Verdict
 from scripts.errors import ToolError
+from tests.aged import SPOILED
 from tests.project import BIN, REPOSITORY, Project
 
 UP = ("-j4", "--config", "env=lab")
@@ -133,20 +134,37 @@ def test_hook_that_is_told_works_after_set_up_alone(
 
 
 @pytest.mark.parametrize(
-    ("days", "verdict"), [(-1, Verdict.MISSING), (5, Verdict.WARNING), (40, Verdict.OK)]
+    ("what", "problem"),
+    [
+        ("half over", "it is past half of its life, which ends on "),
+        ("expired", "it expired on "),
+        ("both lost", "it is lost"),
+        ("upper empty", "it is damaged, or was not made here"),
+    ],
 )
 def test_certificate(
-    lab: Project, monkeypatch: pytest.MonkeyPatch, days: int, verdict: Verdict
+    dev: Project, monkeypatch: pytest.MonkeyPatch, what: str, problem: str
 ) -> None:
-
-    monkeypatch.chdir(lab.root)
-    environment = inventory.load("lab")
+    """What mends it is tried."""
+    monkeypatch.chdir(dev.root)
+    monkeypatch.setenv("SOPS_AGE_KEY_FILE", dev.env["SOPS_AGE_KEY_FILE"])
+    environment = inventory.load("dev")
     assert list(doctor.certificate(environment)) == []
-    lab.write("rendered_configs/lab/talosconfig", "")
-    monkeypatch.setattr(talosctl, "valid_until", lambda _: date.today() + timedelta(days))
+    credentials.ensure(environment)
     [check] = doctor.certificate(environment)
-    assert check.verdict is verdict
-    assert ("rm rendered_configs/lab/state/talosconfig" in check.mend) == (days < 40)
+    assert check.verdict is Verdict.OK
+    until = datetime.now(UTC) + timedelta(365)
+    assert f"is valid until {until:%Y-%m-%d}" in check.what
+    SPOILED[what](environment.paths.root, secrets.bundle_of(environment))
+    [check] = doctor.certificate(environment)
+    assert check.verdict is Verdict.WARNING
+    assert check.what.startswith(f"rendered_configs/dev/talosconfig: {problem}")
+    remedy = "snakemake validate --config env=dev"
+    assert check.mend == f"rm -f rendered_configs/dev/talosconfig && {remedy}"
+    environment.paths.talosconfig.unlink(missing_ok=True)
+    dev.ok(*remedy.split()[1:])
+    [check] = doctor.certificate(environment)
+    assert check.verdict is Verdict.OK
 
 
 def test_tool_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

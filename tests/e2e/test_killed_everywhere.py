@@ -30,7 +30,6 @@ _JOBS = {
     "apply_script",
     "bootstrap_cluster",
     "cilium_layer",
-    "client_certificate",
     "lint_environment",
     "start_simulator",
     "talosconfig",

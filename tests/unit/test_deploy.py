@@ -84,7 +84,7 @@ def test_running_node_that_does_not_allow_it_is_not_asked_twice(
     machine.fails = iter([Failure.NOT_AUTHORIZED])
     with pytest.raises(NodeError) as caught:
         deploy._apply(dev, dev.workers[0], CONFIG)
-    assert "not for the role os:admin" in caught.value.hint
+    assert "run the same command again: it makes a new one" in caught.value.hint
     assert len(machine.applied) == 1
 
 

@@ -156,7 +156,7 @@ def test_what_answers_at_another_address_does_not_stand_for_a_node(
 @pytest.mark.parametrize(
     ("failure", "hint"),
     [
-        (Failure.CERTIFICATE_EXPIRED, "Compare the clocks"),
+        (Failure.CERTIFICATE_EXPIRED, "rendered_configs/dev/talosconfig: it is lost. Remove it"),
         (Failure.FINGERPRINT, "NODE_CERT_FINGERPRINT in patches/envs/dev/control_planes/cp_1"),
         (Failure.OTHER, ""),
     ],

@@ -155,7 +155,7 @@ def test_snakemake_is_asked_about_what_was_called() -> None:
 def test_pictures_say_it_all(nodes: tuple[int, int]) -> None:
     of = environment(*nodes)
     found = [
-        Step("s", "client_certificate", State.FRESH),
+        Step("s", "throwaway_secrets", State.FRESH),
         Step("t", "talosconfig", State.STALE),
         Step("b", "bootstrap_cluster", State.TO_RUN),
         *node_steps(of, odd=("cp_1",)),

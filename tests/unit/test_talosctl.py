@@ -378,7 +378,7 @@ def test_refusals_are_talosctls_own_words(bundle: bytes) -> None:
     with pytest.raises(PatchError, match="unknown keys found during decoding"):
         talosctl.gen_config(CLUSTER, Role.WORKER, bundle, ["machine: {nonsense: 1}"])
     with pytest.raises(SecretsError, match="talosctl cannot use the bundle"):
-        talosctl.gen_talosconfig(CLUSTER, b"- nothing\n")
+        talosctl.gen_talosconfig("c", b"- nothing\n", "os:admin", 24)
     with pytest.raises(ValidationError, match="machine"):
         talosctl.validate(b"machine: {type: worker}\n")
     with pytest.raises(ToolError, match="talosctl gen secrets: "):

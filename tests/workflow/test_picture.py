@@ -14,7 +14,7 @@ def test_from_nothing_to_a_failure(dev: Project) -> None:
     assert not (dev.root / "rendered_configs/dev/talosconfig").exists()
 
     dev.ok("validate", *ENV)
-    assert "dag.svg (and .mmd): 5 to run, 12 fresh" in dev.ok("dag", *ENV).output
+    assert "dag.svg (and .mmd): 6 to run, 11 fresh" in dev.ok("dag", *ENV).output
 
     dev.patch("dev", "workers", "worker_1", "machine: {netwrok: {}}\n")
     dev.fails("validate", *ENV)

@@ -30,7 +30,6 @@ def test_first_run_makes_everything_and_the_second_nothing(dev: Project) -> None
     first = dev.ok(*GO)
     nodes = ("cp_1", "cp_2", "worker_1", "worker_2")
     assert first.jobs == _all_jobs(*nodes) | {
-        "client_certificate:dev",
         "talosconfig:dev",
         "apply_script:dev",
     }
@@ -256,7 +255,6 @@ def test_changed_secrets_reach_all_their_environments(project: Project) -> None:
         for step, node in (
             ("render_config", "/cp_1"),
             ("validate_config", "/cp_1"),
-            ("client_certificate", ""),
             ("talosconfig", ""),
             ("lint_environment", ""),
         )
