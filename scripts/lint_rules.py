@@ -31,6 +31,7 @@ NODE: dict[str, _NodeRule] = {
         lint_values.host_name,
         lint_values.kubernetes_image,
         lint_values.installer_image,
+        lint_values.kernel_arguments,
         lint_values.control_plane_settings,
         lint_values.null_value,
         lint_values.placeholder,

@@ -11,6 +11,7 @@ from scripts.lint import Entry, Finding, NodeView, at, leaves
 from scripts.model import Role
 from scripts.patches import CONTROL_PLANE_ONLY, lookup
 from scripts.positions import Keys
+from scripts.tools import numbers
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _VERSION = re.compile(r"v?(\d+\.\d+\.\d+)")
@@ -110,6 +111,34 @@ def _image(
             f"Leave the image out, or write its tag as {'v' * bare}${{{fact}}}; "
             f"the version stands in {view.environment.env_file}.",
         )
+
+
+def kernel_arguments(view: NodeView) -> Iterator[Finding]:
+    """Kernel arguments for a machine that takes those of its image (a UKI)."""
+    keys = ("machine", "install", "extraKernelArgs")
+    why = _boots_a_uki(view)
+    for entry in view.machine:
+        if why and lookup(entry.content, *keys):
+            yield Finding(
+                entry.where(*keys),
+                f"{entry.label(keys)}: is not used, because {why}, so that Talos takes the "
+                "kernel's arguments from its image",
+                "Move them into a schematic, customization.extraKernelArgs, named by "
+                f"TALOS_SCHEMATIC in {view.environment.env_file} (docs/vms.md, Schematics).",
+            )
+
+
+def _boots_a_uki(view: NodeView) -> str:
+    """Why a machine boots by systemd-boot from a UKI; "" where that is not known."""
+    image = at(view.config.get(("", ""), {}), _INSTALLER_IMAGE)
+    if "-secureboot/" in str(image):
+        return "the installer is one for secure boot"
+    firmware = view.node.facts.get("VM_FIRMWARE", "efi")
+    # Talos's release notes of 1.10: systemd-boot on all UEFI machines that are newly installed.
+    newer = numbers(view.environment.cluster.talos_version)[:2] >= (1, 10)
+    if view.environment.vms and firmware == "efi" and newer:
+        return "the virtual machine boots by UEFI"
+    return ""
 
 
 def control_plane_settings(view: NodeView) -> Iterator[Finding]:

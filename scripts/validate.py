@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
-from scripts import lint_step, marker, talosctl
+from scripts import lint_step, marker, positions, talosctl
 from scripts.errors import ValidationError
 from scripts.model import Environment, Node
+from scripts.patches import Patch, lookup
 from scripts.redact import redact, without_quotes
 from scripts.render import known_secrets, read_layers
+
+# What talosctl says of arguments that no boot loader would read.
+_KERNEL_ARGUMENTS = "install.extraKernelArgs and install.grubUseUKICmdline"
 
 
 def validate_config(environment: Environment, node: Node) -> None:
@@ -81,7 +86,10 @@ def _explained(environment: Environment, node: Node, error: ValidationError) -> 
             hint="Make the artifact anew with the workflow and the talosctl that deploy it.",
         )
     # Where it cannot be said what is secret, that is the error, and the message is not shown.
-    known = known_secrets(environment, node, read_layers(environment, node))
+    layers = read_layers(environment, node)
+    known = known_secrets(environment, node, layers)
+    if _KERNEL_ARGUMENTS in error.message and (where := _kernel_arguments(layers)):
+        return _unused_arguments(environment, node, where)
     patches = "\n".join(f"  {path}" for path in node.patches)
     return ValidationError(
         f"{environment.name}/{node.name}: 'talosctl validate --mode metal' refuses its machine "
@@ -89,4 +97,32 @@ def _explained(environment: Environment, node: Node, error: ValidationError) -> 
         f"It is made of these patches, later ones win:\n{patches}",
         hint=f"Mend the patch and run the same command again. Facts come from "
         f"{environment.env_file} and {node.env_file}.",
+    )
+
+
+def _kernel_arguments(layers: Sequence[Patch]) -> list[str]:
+    """The places of machine.install.extraKernelArgs in a node's patches."""
+    keys = ("machine", "install", "extraKernelArgs")
+    found = []
+    for patch in layers:
+        for number, document in enumerate(patch.documents):
+            if lookup(document, *keys):
+                # Lines of encrypted files are not those that one edits.
+                at = None if patch.secret else positions.of(patch.text).get((number, keys))
+                found.append(f"{patch.path}:{at.line}" if at else str(patch.path))
+    return found
+
+
+def _unused_arguments(
+    environment: Environment, node: Node, where: Sequence[str]
+) -> ValidationError:
+    """Kernel arguments in a config whose machine takes those of its image."""
+    return ValidationError(
+        f"{', '.join(where)}: machine.install.extraKernelArgs, for {environment.name}/{node.name}: "
+        "Talos takes the kernel's arguments from its image (a UKI: systemd-boot, secure boot, and "
+        "GRUB, too, with machine.install.grubUseUKICmdline, which new configs have)",
+        hint="Move them into a schematic, customization.extraKernelArgs, and name it by "
+        f"TALOS_SCHEMATIC in {environment.env_file} (docs/vms.md, Schematics).\n"
+        "Only for a machine that boots by GRUB (BIOS), set "
+        "machine.install.grubUseUKICmdline: false beside them instead.",
     )

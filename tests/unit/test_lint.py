@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import inventory, lint_environment, lint_rules, lint_step
+from scripts import inventory, lint_environment, lint_rules, lint_step, lint_values
 from scripts.errors import LintError
 from scripts.lint import Entry, Finding, Layer, NodeView, joined, leaves, report
 from scripts.model import Environment
@@ -249,3 +249,29 @@ def test_target_lint_shows_all_environments_before_it_fails(
     monkeypatch.setattr(lint_step, "findings", lambda _: [])
     lint_step.show(loaded, strict=True)
     assert capsys.readouterr().out == "dev: no lint findings\nprod: no lint findings\n"
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ("", 0),
+        ("LIBVIRT_URI=test:///default\nNETWORK=10.9.0.0/24\n", 1),
+        ("LIBVIRT_URI=test:///default\nNETWORK=10.9.0.0/24\nVM_FIRMWARE=bios\n", 0),
+        ("TALOS_SECURE_BOOT=true\n", 1),
+    ],
+)
+def test_kernel_arguments_of_a_machine_that_boots_a_uki(
+    dev: Project, facts: str, found: int
+) -> None:
+    dev.environment("dev", facts)
+    text = "machine: {install: {grubUseUKICmdline: false, extraKernelArgs: [console=ttyS0]}}\n"
+    dev.patch("dev", "workers", "worker_1", text)
+    loaded = inventory.load("dev")
+    worker = loaded.workers[0]
+    patch = parse(text, worker.patches[-1])
+    image = loaded.cluster.installer_image
+    config = f"machine: {{install: {{image: '{image}'}}}}\n".encode()
+    view = NodeView(loaded, worker, [Layer(patch, text)], read_config=lambda: config)
+    findings = list(lint_values.kernel_arguments(view))
+    assert len(findings) == found
+    assert all("customization.extraKernelArgs" in finding.do for finding in findings)

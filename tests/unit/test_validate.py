@@ -88,3 +88,27 @@ def test_warning_about_a_secret_with_a_fact_in_it(
     said = environment.paths.validated(worker).read_text()
     assert '"warnings": "* <redacted> is deprecated"' in said
     assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("path", ["patches/common.yaml", PATH])
+def test_kernel_arguments_that_no_boot_loader_reads(
+    small: Project, dev: Environment, path: str
+) -> None:
+    text = "machine:\n  install:\n    extraKernelArgs: [console=ttyS0]\n"
+    small.write(path, encrypted(text, KEY.recipient, path) if ".sops." in path else text)
+    environment = inventory.load("dev")
+    render.write_config(environment, environment.workers[0])
+    with pytest.raises(ValidationError) as error:
+        validate.validate_config(environment, environment.workers[0])
+    where = path if ".sops." in path else f"{path}:3"
+    assert error.value.message.startswith(
+        f"{where}: machine.install.extraKernelArgs, for dev/worker_1: Talos takes the kernel's "
+        "arguments from its image (a UKI:"
+    )
+    assert "customization.extraKernelArgs, and name it by TALOS_SCHEMATIC" in error.value.hint
+    # What the message advises for GRUB.
+    text += "    grubUseUKICmdline: false\n"
+    small.write(path, encrypted(text, KEY.recipient, path) if ".sops." in path else text)
+    environment = inventory.load("dev")
+    render.write_config(environment, environment.workers[0])
+    validate.validate_config(environment, environment.workers[0])
