@@ -143,6 +143,7 @@ WORK = set()
 
 
 onstart:
+    progress.end_as_on_interrupt()
     if Path(".snakemake").is_dir():
         jobs.parsed(files.ignore_all, Path(".snakemake"))
     # Made for remote executors: here its timers would hold up the end of each run by a second and

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from scripts import interruption
 from scripts.errors import ToolError, ToolTimeoutError
 
 
@@ -61,24 +62,38 @@ def run(
     :param timeout: in seconds; after it the program is ended.
     :param env: variables beside the inherited ones.
     :raises ToolTimeoutError: when it takes longer.
-    :raises ToolError: when it is not there or cannot be started.
+    :raises ToolError: when it is not there or cannot be started, or the run is told to stop.
     """
     command = [find(argv[0]), *argv[1:]]
     try:
-        done = subprocess.run(
+        with subprocess.Popen(
             command,
-            input=stdin,
-            capture_output=True,
-            timeout=timeout,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**os.environ, **env} if env else None,
             pass_fds=tuple(pass_fds),
-            check=False,
-        )
+        ) as child:
+            stdout, stderr = _ended(child, stdin, timeout)
     except subprocess.TimeoutExpired:
         raise ToolTimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from None
     except OSError as error:
         raise ToolError(f"{command[0]} cannot be started: {error.strerror}") from None
-    return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+    if child.returncode and interruption.is_told():
+        raise ToolError(f"{argv[0]} was ended: interrupted")
+    return Result(child.returncode, stdout, stderr.decode(errors="replace"))
+
+
+def _ended(
+    child: subprocess.Popen[bytes], stdin: bytes, timeout: float | None
+) -> tuple[bytes, bytes]:
+    """Standard output and standard error, once the program has ended, whatever ends it."""
+    try:
+        with interruption.ending(child):
+            return child.communicate(stdin, timeout)
+    except BaseException:
+        child.kill()
+        raise
 
 
 @contextlib.contextmanager

@@ -18,11 +18,11 @@ from typing import TypeVar
 
 from snakemake.logging import logger
 
+from scripts import interruption
 from scripts.errors import NodeError
 
 _P = TypeVar("_P")
 _T = TypeVar("_T")
-_cancelled = threading.Event()
 _job = threading.local()
 _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
@@ -31,6 +31,9 @@ _SAY_EVERY = 15.0
 _SETTLE = 2.0
 _TIME = r"\d{4}-\d\d-\d\dT\S+Z"
 _silent = threading.Event()
+# By which a run is told to end without a terminal, and by one that is closed.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_ignored: set[int] = set()
 
 
 def say(text: str) -> None:
@@ -118,22 +121,41 @@ def stop_waiting_on_interrupt() -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *_ENDING):
         _chain(number)
+
+
+def end_as_on_interrupt() -> None:
+    """Let a run that is told to end, or whose terminal is gone, end as on Ctrl-C.
+
+    To be called when jobs are about to run: Snakemake sets a handler of its own before, which waits
+    for all of them to end by themselves. A signal that was ignored stays ignored.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in _ENDING:
+            if number not in _ignored:
+                signal.signal(number, _interrupted)
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    if not interruption.is_told():
+        interruption.stop()
+        raise KeyboardInterrupt
 
 
 def cancelled() -> bool:
     """Whether the run was interrupted."""
-    return _cancelled.is_set()
+    return interruption.is_told()
 
 
 def _chain(number: signal.Signals) -> None:
     previous = signal.getsignal(number)
     if previous is signal.SIG_IGN:
+        _ignored.add(number)
         return
 
     def handler(received: int, frame: FrameType | None) -> None:
-        _cancelled.set()
+        interruption.stop()
         if callable(previous):
             previous(received, frame)
         else:
@@ -195,7 +217,7 @@ class Wait:
                     f"{self.who}: waiting for {self.what} ({elapsed:.0f}{most} s)"
                     + (f": {self.reason}" if self.reason else "")
                 )
-            if _cancelled.wait(min(pause, self.timeout - elapsed)):
+            if interruption.wait(min(pause, self.timeout - elapsed)):
                 raise NodeError(f"{self.who}: stopped waiting for {self.what}: interrupted")
             pause = min(pause * 1.5, self.slowest)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from typing import TYPE_CHECKING, TextIO
@@ -10,13 +11,19 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
+# A closed pipe, and a terminal that is gone.
+_NO_READER = (errno.EPIPE, errno.EIO)
+
+
 class _Outliving(io.FileIO):
     """A file that takes everything; what nobody reads any more goes nowhere."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in _NO_READER:
+                raise
             return memoryview(data).nbytes
 
 

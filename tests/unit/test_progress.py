@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import progress
+from scripts import interruption, progress
 from scripts.errors import NodeError
 from scripts.progress import Wait
 from tests.project import REPOSITORY
@@ -21,7 +21,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(progress, "_FIRST_POLL", 0.001)
     monkeypatch.setattr(progress, "_SLOWEST_POLL", 0.002)
     yield
-    progress._cancelled.clear()
+    interruption._told.clear()
 
 
 def test_condition_is_tried_once_even_without_time() -> None:
@@ -109,13 +109,13 @@ def test_short_wait_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_interruption_ends_a_wait_at_once() -> None:
-    timer = threading.Timer(0.02, progress._cancelled.set)
+    timer = threading.Timer(0.02, interruption.stop)
     timer.start()
     error = vain(Wait("dev/cp_1", "its API", timeout=60))
     assert error.message == "dev/cp_1: stopped waiting for its API: interrupted"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_ends_waits_and_still_does_what_it_did(number: signal.Signals) -> None:
     program = (
         "import os, threading\n"
@@ -125,7 +125,7 @@ def test_signal_ends_waits_and_still_does_what_it_did(number: signal.Signals) ->
         "try:\n"
         "    for _ in progress.Wait('dev', 'x', 60): pass\n"
         "except BaseException as error:\n"
-        "    print(type(error).__name__, progress._cancelled.is_set(), flush=True)\n"
+        "    print(type(error).__name__, progress.cancelled(), flush=True)\n"
         "    raise\n"
     )
     command = [sys.executable, "-c", program]
@@ -139,14 +139,37 @@ def test_signal_ends_waits_and_still_does_what_it_did(number: signal.Signals) ->
 
 def test_signal_that_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hung_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         progress.stop_waiting_on_interrupt()
+        progress.end_as_on_interrupt()
         signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGHUP)
         assert not progress.cancelled()
     finally:
+        progress._ignored.clear()
         signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGHUP, hung_up)
         signal.signal(signal.SIGTERM, terminate)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_told_to_end_is_as_an_interrupt_whatever_handler_was_there(
+    number: signal.Signals,
+) -> None:
+    """And the second time it changes nothing: what was begun is being ended."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(number, lambda *_: None)
+        progress.end_as_on_interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        assert progress.cancelled()
+        signal.raise_signal(number)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def test_what_is_said_goes_into_the_log_of_its_thread_only(tmp_path: Path) -> None:
