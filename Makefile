@@ -1,6 +1,6 @@
 # Set-up, and nothing else: the interface people use is Snakemake itself (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lab docs versions requirements
+.PHONY: help setup demo quick test test-lab docs versions requirements
 
 PYTHON ?= python3
 SETUP := $(PYTHON) tools/setup/setup.py
@@ -16,6 +16,15 @@ demo: ## set-up, then two real nodes (DEMO=simulated: five simulated ones), up t
 	@$(SETUP) --with demo
 	$(SNAKEMAKE) --config env=$$(cat .venv/share/demo) -j4
 	$(SNAKEMAKE) nodes --config env=$$(cat .venv/share/demo) --quiet all
+
+# Of what make test has set up: nothing is fetched, so it works without a network, too.
+quick: ## format, lint, types, import order, unit and golden tests: below two minutes
+	.venv/bin/ruff format --check --quiet .
+	.venv/bin/ruff check --quiet .
+	.venv/bin/snakefmt --check --quiet Snakefile rules
+	PYTHONPATH=scripts .venv/bin/lint-imports --no-cache
+	.venv/bin/mypy
+	.venv/bin/pytest -q tests/unit tests/golden $(PYTEST_ARGS)
 
 test: ## set-up, then all tests (PYTEST_ARGS are passed on)
 	@$(SETUP) --with test

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import fleet
 from tests.project import BIN, OWN_OUTPUT, Project
+
+from benchmarks import fleet
 
 HERE = Path(__file__).resolve().parent
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from scripts import age
 from tests.project import BIN, CLUSTER_ENV, Project, encrypted
+
+from talosmake.secrets import age
 
 _SHARED = """\
 machine:

@@ -1,5 +1,8 @@
 # One file with all that is reviewed of an environment, and deploying exactly that.
 
+from talosmake.artifact import check, pack
+from talosmake.workflow import jobs
+
 
 rule artifact:
     input:
@@ -8,7 +11,7 @@ rule artifact:
         f"logs/{SETTINGS.env}/artifact.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, artifact.make, environment)
+            jobs.run(log, pack.make, environment)
 
 
 # With a bundle and a directory of its own: it needs no key, and nothing takes its files for real.
@@ -17,7 +20,7 @@ rule artifact_check:
         f"logs/{SETTINGS.env}/artifact_check.log",
     run:
         jobs.run(
-            log, artifact_check.check, list(ENVIRONMENTS.values()), SETTINGS.strict
+            log, check.check, list(ENVIRONMENTS.values()), SETTINGS.strict
         )
 
 

@@ -4,69 +4,39 @@
 import sys
 from pathlib import Path
 
-if (_code := str(Path(workflow.basedir))) not in sys.path:
+if (_code := str(Path(workflow.basedir) / "scripts")) not in sys.path:
     sys.path.insert(0, _code)
 
 from snakemake.settings.enums import Quietness
 
-from scripts import (
-    apply_script,
-    artifact,
-    artifact_check,
-    cilium,
-    cilium_network,
-    credentials,
-    deploy,
-    diff,
-    doctor,
-    elsewhere,
-    explain,
-    files,
-    housekeeping,
-    jobs,
-    journal,
-    kubeconfig,
-    lab,
-    lint_rules,
-    lint_step,
-    locks,
-    page,
-    picture,
-    progress,
-    promote,
-    rekey,
-    render,
-    reset,
-    revisions,
-    schemas,
-    secrets,
-    settings,
-    simulator,
-    sources,
-    streams,
-    talosconfig,
-    tools,
-    validate,
-    vms,
-)
-from scripts.model import Environment, Goal
+from talosmake.artifact import pack
+from talosmake.base import files, progress, streams, wait
+from talosmake.checks import lint, lint_rules
+from talosmake.inventory import elsewhere, locks, places, settings
+from talosmake.machines import lab, session, simulator
+from talosmake.render import cilium, cilium_network, credentials, sources
+from talosmake.report import dag, explain, journal, status
+from talosmake.rollout import kubeconfig
+from talosmake.secrets import bundles, create
+from talosmake.workflow import jobs, leftovers
+from talosmake.inventory.model import Environment, Goal
 
-progress.stop_waiting_on_interrupt()
+wait.stop_waiting_on_interrupt()
 # The logger plugin does so as well, for what is shown before this; it can be switched off.
 streams.outlive_readers()
 if Quietness.ALL in (workflow.output_settings.quiet or ()) and not workflow.dryrun:
     progress.silence()
 
-SETTINGS = jobs.parsed(settings.read, config)
-WORKFLOW = picture.Workflow(Path(workflow.main_snakefile), SETTINGS.given)
+SETTINGS = jobs.or_exit(settings.read, config)
+WORKFLOW = dag.Workflow(Path(workflow.main_snakefile), SETTINGS.given)
 ENVIRONMENTS = {
-    name: jobs.parsed(
-        artifact.attached,
-        jobs.parsed(settings.environment, SETTINGS, name),
+    name: jobs.or_exit(
+        pack.attached,
+        jobs.or_exit(settings.environment, SETTINGS, name),
         SETTINGS.artifact,
         SETTINGS.strict,
     )
-    for name in jobs.parsed(settings.selected, SETTINGS)
+    for name in jobs.or_exit(settings.selected, SETTINGS)
 }
 # What --resources says on the command line counts.
 for _name, _limit in settings.limits(SETTINGS).items():
@@ -74,11 +44,11 @@ for _name, _limit in settings.limits(SETTINGS).items():
         workflow.global_resources[_name] = _limit
 
 for _environment in ENVIRONMENTS.values():
-    jobs.parsed(lint_rules.switched_off, _environment)
-    jobs.parsed(artifact.recipients, _environment)
+    jobs.or_exit(lint_rules.switched_off, _environment)
+    jobs.or_exit(pack.recipients, _environment)
     if _environment.artifact:
         # Before anything that it says is told, or done.
-        jobs.parsed(artifact.check_seal, _environment, _environment.artifact)
+        jobs.or_exit(pack.check_seal, _environment, _environment.artifact)
 
 # What an environment has in common with others, and must not.
 CLASHES = {
@@ -87,9 +57,9 @@ CLASHES = {
 
 if workflow.is_main_process:
     for _environment in ENVIRONMENTS.values():
-        jobs.parsed(housekeeping.warn_of_leftovers, _environment)
-        jobs.parsed(elsewhere.warn_of, _environment, CLASHES[_environment.name])
-        jobs.parsed(artifact.tell, _environment)
+        jobs.or_exit(leftovers.warn_of_leftovers, _environment)
+        jobs.or_exit(elsewhere.warn_of, _environment, CLASHES[_environment.name])
+        jobs.or_exit(pack.tell, _environment)
 else:
     for _environment in ENVIRONMENTS.values():
         journal.join(_environment.name)
@@ -143,9 +113,9 @@ WORK = set()
 
 
 onstart:
-    progress.end_as_on_interrupt()
+    wait.end_as_on_interrupt()
     if Path(".snakemake").is_dir():
-        jobs.parsed(files.ignore_all, Path(".snakemake"))
+        jobs.or_exit(files.ignore_all, Path(".snakemake"))
     # Made for remote executors: here its timers would hold up the end of each run by a second and
     # have all that is ready looked through again and again.
     if workflow.local_exec:
@@ -155,14 +125,14 @@ onstart:
     WORK.update(due - LOOKING)
     if due & TOUCHING:
         for environment in ENVIRONMENTS.values():
-            jobs.parsed(elsewhere.check, environment)
+            jobs.or_exit(elsewhere.check, environment)
     if WORK:
         for environment in ENVIRONMENTS.values():
-            jobs.parsed(jobs.hold, environment.name, environment.paths.state)
-            jobs.parsed(locks.begin_roll_out, environment)
+            jobs.or_exit(jobs.lock_environment, environment.name, environment.paths.state)
+            jobs.or_exit(locks.begin_roll_out, environment)
             # What a report brings up to date is not the run that it tells of, where there is one.
             if not ("report" in due and journal.path_of(environment.name).exists()):
-                jobs.parsed(journal.begin, environment.name)
+                jobs.or_exit(journal.begin, environment.name)
 
 
 onsuccess:
@@ -170,7 +140,7 @@ onsuccess:
         progress.settle(workflow.logger_manager.queue_listener)
         for environment in ENVIRONMENTS.values():
             deployed = has_deployed(environment)
-            print(housekeeping.summary(environment, deployed=deployed))
+            print(status.summary(environment, deployed=deployed))
     jobs.end()
 
 
@@ -194,9 +164,9 @@ def bundle_of(wildcards):
     """The bundle as an input; where there is none, the way to one instead of 'missing input'."""
     environment = environment_of(wildcards)
     if environment.cluster.throwaway:
-        return secrets.throwaway_marker(environment)
+        return create.throwaway_marker(environment)
     if not environment.bundle.exists():
-        jobs.give_up(secrets.missing_bundle(environment))
+        jobs.exit_with(bundles.missing_bundle(environment))
     return environment.bundle
 
 
@@ -216,7 +186,7 @@ def vm_of(wildcards, role):
 
 def machine_of(role, wildcards):
     """Which machine has to have a config: another one has none, though the config is the same."""
-    return housekeeping.machine_of(environment_of(wildcards).node(role, wildcards.node))
+    return status.machine_of(environment_of(wildcards).node(role, wildcards.node))
 
 
 def vm_of_control_plane(wildcards):
@@ -229,17 +199,17 @@ def vm_of_worker(wildcards):
 
 def network_generation(wildcards):
     environment = environment_of(wildcards)
-    return jobs.parsed(vms.network_generation, environment, SETTINGS.confirm)
+    return jobs.or_exit(session.network_revision, environment, SETTINGS.confirm)
 
 
 def storage_generation(wildcards):
     environment = environment_of(wildcards)
-    return jobs.parsed(vms.storage_generation, environment, SETTINGS.confirm)
+    return jobs.or_exit(session.storage_revision, environment, SETTINGS.confirm)
 
 
 def vm_generation(wildcards):
     environment, node = environment_of(wildcards), node_of(wildcards)
-    return jobs.parsed(vms.generation, environment, node, SETTINGS.confirm)
+    return jobs.or_exit(session.machine_revision, environment, node, SETTINGS.confirm)
 
 
 def bundle_there(wildcards):
@@ -275,7 +245,7 @@ def cilium_sources_of(wildcards):
 
 
 def cilium_files_of(wildcards):
-    return jobs.parsed(cilium.files_of, environment_of(wildcards))
+    return jobs.or_exit(cilium.files_of, environment_of(wildcards))
 
 
 def cilium_inputs_of(wildcards):
@@ -283,14 +253,14 @@ def cilium_inputs_of(wildcards):
 
 
 def lint_sources_of(wildcards):
-    return jobs.parsed(lint_step.sources_of, environment_of(wildcards))
+    return jobs.or_exit(lint.sources_of, environment_of(wildcards))
 
 
 def lint_files_of(wildcards):
     """What says who can decrypt, and all bundles: two of them may be the same."""
     environment = environment_of(wildcards)
-    rules = [secrets.RULES] if secrets.RULES.exists() else []
-    bundles = [environment.bundle, *lint_step.other_bundles(environment)]
+    rules = [places.SOPS_RULES] if places.SOPS_RULES.exists() else []
+    bundles = [environment.bundle, *lint.other_bundles(environment)]
     return rules if environment.cluster.throwaway else [*rules, *bundles]
 
 
@@ -325,7 +295,7 @@ def there_first(environment, node, files):
     Behind a job that runs, Snakemake does not look at jobs that only `ancient` files lead to, not
     even where their own inputs are newer. So a node that has to be applied has them as they are.
     """
-    if housekeeping.is_stale(environment, node):
+    if status.is_stale(environment, node):
         return files
     return [ancient(file) for file in files]
 
@@ -430,7 +400,7 @@ def rendered(_):
 def from_git(target):
     """For targets that look at patches and what is made of them."""
     if SETTINGS.artifact:
-        jobs.give_up(artifact.only_for_deploy(target))
+        jobs.exit_with(pack.only_for_deploy(target))
 
 
 def reviewed(_):
@@ -441,7 +411,7 @@ def reviewed(_):
 
 def deployed(_):
     if not SETTINGS.artifact:
-        jobs.give_up(artifact.not_deploying())
+        jobs.exit_with(pack.not_deploying())
     return up(_)
 
 
@@ -451,7 +421,7 @@ def explained(_):
     return each_environment(
         lambda environment: map(
             environment.paths.config,
-            jobs.parsed(explain.chosen, environment, SETTINGS.node),
+            jobs.or_exit(explain.chosen, environment, SETTINGS.node),
         )
     )
 
@@ -480,7 +450,7 @@ def reported(_):
 
 
 def sound_files(environment):
-    failed = housekeeping.failed_nodes(environment)
+    failed = status.failed_nodes(environment)
     if not failed:
         return validated_files(environment)
     paths = environment.paths
@@ -493,7 +463,7 @@ def promoted(_):
     """The configs of the two environments that are compared."""
     from_git("promote")
     if not SETTINGS.promotes:
-        jobs.give_up(settings.nothing_to_promote())
+        jobs.exit_with(settings.nothing_to_promote())
     return each_environment(
         lambda environment: map(environment.paths.config, environment.nodes)
     )

@@ -1,6 +1,9 @@
 # Applying configs to nodes and bootstrapping the cluster. Each job asks the node before it acts, so
 # running one again does nothing that is not needed.
 
+from talosmake.rollout import apply, bootstrap, kubeconfig
+from talosmake.workflow import jobs
+
 
 rule apply_controlplane:
     input:
@@ -20,7 +23,7 @@ rule apply_controlplane:
     run:
         jobs.run(
             log,
-            deploy.apply_config,
+            apply.apply_config,
             environment_of(wildcards),
             environment_of(wildcards).node(params.role, wildcards.node),
         )
@@ -44,7 +47,7 @@ rule apply_worker:
     run:
         jobs.run(
             log,
-            deploy.apply_config,
+            apply.apply_config,
             environment_of(wildcards),
             environment_of(wildcards).node(params.role, wildcards.node),
         )
@@ -60,7 +63,7 @@ rule bootstrap_cluster:
         "logs/{env}/bootstrap_cluster.log",
     priority: 10
     run:
-        jobs.run(log, deploy.bootstrap_cluster, environment_of(wildcards))
+        jobs.run(log, bootstrap.bootstrap_cluster, environment_of(wildcards))
 
 
 # The kubeconfig itself is no output, so that the old one stays until there is a new one.

@@ -1,5 +1,8 @@
 # What differs between Git and the nodes or what was last applied, and between two environments.
 
+from talosmake.report import diff, promote
+from talosmake.workflow import jobs
+
 
 rule diff:
     input:

@@ -1,5 +1,8 @@
 # Which file set each value of a node's config, and what it overrode.
 
+from talosmake.report import explain
+from talosmake.workflow import jobs
+
 
 rule explain:
     input:

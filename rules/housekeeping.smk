@@ -1,12 +1,16 @@
 # Looking at what is there, and clearing away what no longer holds.
 
+from talosmake.report import dag, doctor, page, schemas, status
+from talosmake.rollout import refresh
+from talosmake.workflow import jobs, leftovers
+
 
 rule nodes:
     log:
         f"logs/{SETTINGS.env}/nodes.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, housekeeping.show_nodes, environment)
+            jobs.run(log, status.show_nodes, environment)
 
 
 rule refresh:
@@ -14,7 +18,7 @@ rule refresh:
         f"logs/{SETTINGS.env}/refresh.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, housekeeping.refresh, environment)
+            jobs.run(log, refresh.refresh, environment)
 
 
 rule prune:
@@ -22,7 +26,7 @@ rule prune:
         f"logs/{SETTINGS.env}/prune.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, housekeeping.prune, environment, SETTINGS.confirm)
+            jobs.run(log, leftovers.prune, environment, SETTINGS.confirm)
 
 
 rule dag:
@@ -31,7 +35,7 @@ rule dag:
     run:
         jobs.run(
             log,
-            picture.write,
+            dag.write,
             list(ENVIRONMENTS.values()),
             WORKFLOW,
         )

@@ -1,5 +1,8 @@
 # A lab: real Talos nodes in QEMU on this machine, for the demo and the tests.
 
+from talosmake.machines import lab
+from talosmake.workflow import jobs
+
 
 rule start_lab:
     output:

@@ -1,6 +1,11 @@
 # What talosctl lets pass and is a mistake all the same (docs/lint.md). What concerns one node is
 # found when its config is validated, and kept beside its marker.
 
+from talosmake.checks import lint
+from talosmake.inventory import elsewhere
+from talosmake.render import revisions
+from talosmake.workflow import jobs
+
 
 # Says it once, when anything of it is new.
 rule lint_environment:
@@ -19,7 +24,7 @@ rule lint_environment:
     run:
         jobs.run(
             log,
-            lint_step.lint_environment,
+            lint.lint_environment,
             environment_of(wildcards),
             SETTINGS.strict,
         )
@@ -32,4 +37,4 @@ rule lint:
     log:
         f"logs/{SETTINGS.env}/lint.log",
     run:
-        jobs.run(log, lint_step.show, list(ENVIRONMENTS.values()), SETTINGS.strict)
+        jobs.run(log, lint.show, list(ENVIRONMENTS.values()), SETTINGS.strict)

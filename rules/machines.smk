@@ -2,6 +2,9 @@
 # reservation, its disks and its domain. What is due is read from libvirt, once a run; the markers
 # only say what was done.
 
+from talosmake.machines import destroy, make
+from talosmake.workflow import jobs
+
 
 rule make_network:
     output:
@@ -13,7 +16,7 @@ rule make_network:
     run:
         jobs.run(
             log,
-            vms.make_network,
+            make.make_network,
             environment_of(wildcards),
             SETTINGS.confirm,
             params.generation,
@@ -33,7 +36,7 @@ rule make_storage:
     run:
         jobs.run(
             log,
-            vms.make_storage,
+            make.make_storage,
             environment_of(wildcards),
             SETTINGS.confirm,
             params.generation,
@@ -53,7 +56,7 @@ rule make_vm:
     run:
         jobs.run(
             log,
-            vms.make_machine,
+            make.make_machine,
             environment_of(wildcards),
             node_of(wildcards),
             SETTINGS.confirm,
@@ -66,7 +69,7 @@ rule vms_plan:
         f"logs/{SETTINGS.env}/vms_plan.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, vms.show_plan, environment, SETTINGS.confirm)
+            jobs.run(log, make.show_plan, environment, SETTINGS.confirm)
 
 
 rule vms_stop:
@@ -74,7 +77,7 @@ rule vms_stop:
         f"logs/{SETTINGS.env}/vms_stop.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, vms.stop, environment, SETTINGS.node)
+            jobs.run(log, destroy.stop, environment, SETTINGS.node)
 
 
 rule vms_destroy:
@@ -84,7 +87,7 @@ rule vms_destroy:
         for environment in ENVIRONMENTS.values():
             jobs.run(
                 log,
-                vms.destroy,
+                destroy.destroy,
                 environment,
                 SETTINGS.confirm,
                 disks=SETTINGS.disks,

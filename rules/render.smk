@@ -1,5 +1,10 @@
 # Cilium's layer, one machine config per node, the talosconfig, and apply.sh.
 
+from talosmake.artifact import pack
+from talosmake.base import tools
+from talosmake.render import apply_script, cilium, machine_config, revisions, talosconfig
+from talosmake.workflow import jobs
+
 
 # Once per environment; only its control planes have it.
 rule cilium_layer:
@@ -34,7 +39,7 @@ if SETTINGS.artifact:
         run:
             jobs.run(
                 log,
-                artifact.write_config,
+                pack.write_config,
                 environment_of(wildcards),
                 node_of(wildcards),
             )
@@ -57,7 +62,7 @@ else:
         run:
             jobs.run(
                 log,
-                render.write_config,
+                machine_config.write_config,
                 environment_of(wildcards),
                 node_of(wildcards),
             )

@@ -1,5 +1,8 @@
 # Taking nodes back to maintenance mode; without confirm= only what would be done is told.
 
+from talosmake.rollout import reset
+from talosmake.workflow import jobs
+
 
 rule reset:
     input:

@@ -1,13 +1,16 @@
 # Age key and encrypted secrets bundle. Only the targets below make any, and they write over
 # nothing; those on this machine alone have throw-away ones, in ignored files.
 
+from talosmake.secrets import create, rekey
+from talosmake.workflow import jobs
+
 
 rule secrets:
     log:
         f"logs/{SETTINGS.env}/secrets.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, secrets.make, environment, SETTINGS.bundle)
+            jobs.run(log, create.make, environment, SETTINGS.bundle)
 
 
 rule separate_secrets:
@@ -15,7 +18,7 @@ rule separate_secrets:
         f"logs/{SETTINGS.env}/separate_secrets.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, secrets.separate, environment)
+            jobs.run(log, create.separate, environment)
 
 
 rule rekey:
@@ -36,6 +39,6 @@ rule throwaway_secrets:
     log:
         "logs/{env}/throwaway_secrets.log",
     params:
-        lost=lambda wildcards: secrets.throwaway_lost(environment_of(wildcards)),
+        lost=lambda wildcards: create.throwaway_lost(environment_of(wildcards)),
     run:
-        jobs.run(log, secrets.make_throwaway, environment_of(wildcards))
+        jobs.run(log, create.make_throwaway, environment_of(wildcards))

@@ -1,5 +1,8 @@
 # Simulated nodes: a stand-in for Talos machines, for the demo and the tests.
 
+from talosmake.machines import simulator
+from talosmake.workflow import jobs
+
 
 rule start_simulator:
     output:

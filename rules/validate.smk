@@ -1,5 +1,10 @@
 # `talosctl validate --mode metal` on every config before it is used for anything.
 
+from talosmake.base import tools
+from talosmake.checks import validate
+from talosmake.render import revisions
+from talosmake.workflow import jobs
+
 
 rule validate_config:
     input:

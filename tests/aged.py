@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-from scripts import talosctl
+from talosmake.talos import generate
 
 CONTRACT = "v1.13"
 
@@ -30,9 +30,9 @@ def age(marker: Path, since: float, until: float, certificate: Path | None = Non
 def _expired(root: Path, bundle: bytes) -> None:
     """A certificate that talosctl made to end at once."""
     kept = root / "state/talosconfig"
-    kept.write_bytes(talosctl.gen_talosconfig("talos-test", bundle, "os:admin", 0))
+    kept.write_bytes(generate.gen_talosconfig("talos-test", bundle, "os:admin", 0))
     age(root / "state/talosconfig.made", -365, -0.0001, kept)
-    upper = talosctl.with_endpoints(kept.read_bytes(), _endpoints(root))
+    upper = generate.with_endpoints(kept.read_bytes(), _endpoints(root))
     (root / "talosconfig").write_bytes(upper)
 
 
@@ -54,9 +54,9 @@ def _not_yet_valid(root: Path, _: bytes) -> None:
 
 def _foreign(root: Path, _: bytes) -> None:
     """Of another cluster of the same name, with all that is said of it."""
-    other = talosctl.gen_secrets(CONTRACT)
+    other = generate.gen_secrets(CONTRACT)
     (root / "state/talosconfig").write_bytes(
-        talosctl.gen_talosconfig("talos-test", other, "os:admin", 8760)
+        generate.gen_talosconfig("talos-test", other, "os:admin", 8760)
     )
     (root / "talosconfig").write_bytes((root / "state/talosconfig").read_bytes())
 
@@ -74,7 +74,7 @@ def _older_bundle(root: Path, _: bytes) -> None:
 
 
 def _wrong_role(root: Path, bundle: bytes) -> None:
-    content = talosctl.gen_talosconfig("talos-test", bundle, "os:reader", 8760)
+    content = generate.gen_talosconfig("talos-test", bundle, "os:reader", 8760)
     (root / "state/talosconfig").write_bytes(content)
 
 

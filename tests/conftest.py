@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.project import BIN, CLUSTER_ENV, Project
+from tests.project import BIN, CLUSTER_ENV, REPOSITORY, Project
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -45,6 +45,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties:
             if name == "count" and report.when == "call":
                 terminalreporter.write_line(f"{report.nodeid}: {value}")
+    _keep_durations(terminalreporter)
+
+
+def _keep_durations(terminalreporter: pytest.TerminalReporter) -> None:
+    """The slowest tests of the last run, in a file, to be looked at when a run takes long."""
+    took = [
+        (report.duration, report.when, report.nodeid)
+        for name in ("passed", "failed")
+        for report in terminalreporter.getreports(name)
+    ]
+    lines = [f"{seconds:8.2f} s {when} {name}\n" for seconds, when, name in sorted(took)[::-1][:30]]
+    if len(took) > 100:
+        path = REPOSITORY / ".pytest_cache/slowest.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(lines))
 
 
 @pytest.fixture(scope="session")

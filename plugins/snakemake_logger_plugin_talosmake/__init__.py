@@ -16,10 +16,10 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 if TYPE_CHECKING:
-    from scripts.view import Screen
+    from talosmake.workflow.run_view import Screen
 
 # What is shown is imported when there is a run: Snakemake imports this at every start.
-if (_code := str(Path(__file__).resolve().parents[2])) not in sys.path:
+if (_code := str(Path(__file__).resolve().parents[2] / "scripts")) not in sys.path:
     sys.path.insert(0, _code)
 
 
@@ -45,7 +45,7 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
 
     def __post_init__(self) -> None:
         """Begin to show, unless it is a dry run or a person asked for more, or less."""
-        from scripts import streams
+        from talosmake.base import streams
 
         # Before Snakemake has its own output where none is drawn, so for that as well.
         streams.outlive_readers()
@@ -55,18 +55,18 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
             return
         if self.settings.off:
             return
-        from scripts import view
+        from talosmake.workflow import run_view
 
-        self.view = view.View(time.monotonic())
-        self.ended, self.outcome = view.ended, view.outcome
+        self.view = run_view.View(time.monotonic())
+        self.ended, self.outcome = run_view.ended, run_view.outcome
         stream = sys.stdout if shown.stdout else sys.stderr
         if stream.isatty():
-            from scripts import terminal
+            from talosmake.workflow import live_view
 
-            if terminal.is_capable(stream):
-                self.screen = terminal.Terminal(self.view, stream)
+            if live_view.is_capable(stream):
+                self.screen = live_view.Terminal(self.view, stream)
                 return
-        self.screen = view.Lines(stream)
+        self.screen = run_view.Lines(stream)
 
     def emit(self, record: LogRecord) -> None:
         """Take in one message of Snakemake's or of a step."""

@@ -38,6 +38,7 @@ def _check(
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
         ("mypy",),
+        ("lint-imports", "--no-cache"),
         ("snakefmt", "--check", "Snakefile", "rules"),
         ("snakemake", "--lint", "--config", "env=demo"),
         # Needs shellcheck on PATH for the steps' own scripts, which the next test insists on.
@@ -47,7 +48,7 @@ def _check(
     ids=" ".join,
 )
 def test_linter_is_clean(command: tuple[str, ...]) -> None:
-    _check([BIN / command[0], *command[1:]])
+    _check([BIN / command[0], *command[1:]], env={"PYTHONPATH": str(REPOSITORY / "scripts")})
 
 
 def test_actions_are_pinned_by_commit() -> None:

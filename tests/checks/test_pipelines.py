@@ -35,7 +35,7 @@ def _commands(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("host", ["GitHub", "GitLab"])
 def test_pull_request_is_searched_for_secrets(host: str) -> None:
     base = {"GitHub": "$BASE", "GitLab": "$CI_MERGE_REQUEST_DIFF_BASE_SHA"}[host]
-    check = ".venv/bin/python -m scripts.check_secrets"
+    check = ".venv/bin/python -m talosmake.secrets.check"
     lines = _commands("check")[host].splitlines()
     assert check in lines
     assert f'{check} --commits "{base}..HEAD"' in lines

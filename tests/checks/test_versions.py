@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scripts import versions
+from talosmake.inventory import versions
 from tests.checks.test_checks import go
 from tests.project import REPOSITORY
 

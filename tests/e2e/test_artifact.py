@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import age, archive, artifact, inventory, redacted
-from scripts.errors import ArtifactError
-from scripts.redact import scalars
+from talosmake.artifact import archive, pack
+from talosmake.base.errors import ArtifactError
+from talosmake.base.redact import scalars
+from talosmake.inventory import environments
+from talosmake.render import disclosure
+from talosmake.secrets import age
 from tests.project import BIN, Project, encrypted
 
 _PASSWORD = "correct-horse-battery-staple"
@@ -222,8 +225,8 @@ def _forged(members: Mapping[str, bytes]) -> dict[str, bytes]:
     changed = dict(members)
     changed["lint.txt"] = b"lab: no lint findings\n\n"
     manifest = json.loads(changed["manifest.json"])
-    manifest["members"]["lint.txt"] = artifact.sha256_of(changed["lint.txt"])
-    changed["manifest.json"] = artifact.as_json(manifest).encode()
+    manifest["members"]["lint.txt"] = pack.sha256_of(changed["lint.txt"])
+    changed["manifest.json"] = pack.as_json(manifest).encode()
     return changed
 
 
@@ -273,7 +276,7 @@ def test_refuses_what_was_not_reviewed(released: Project, monkeypatch: pytest.Mo
     assert "holds no complete configs" in changed(lambda _: without)
 
     path.write_bytes(genuine)
-    artifact._opened.clear()
+    pack._opened.clear()
     mine.write_bytes(age.new_key().identity)
     error = refused()
     assert "its configs.tar.age cannot be opened" in error
@@ -288,9 +291,9 @@ def test_refuses_what_was_not_reviewed(released: Project, monkeypatch: pytest.Mo
 
 
 def _opened(env: str) -> dict[str, bytes]:
-    environment = artifact.attached(inventory.load(env), "../FILE.tar.gz", False)
+    environment = pack.attached(environments.load(env), "../FILE.tar.gz", False)
     assert environment.artifact
-    return artifact.opened(environment, environment.artifact)
+    return pack.opened(environment, environment.artifact)
 
 
 def test_sends_nothing_of_a_forged_artifact(released: Project) -> None:
@@ -329,7 +332,7 @@ def test_check_needs_no_key(committed: Project) -> None:
     assert "zone: north" in members["configs/worker-worker_2.yaml"].decode()
     for content in members.values():
         assert b"PRIVATE KEY" not in content
-    config = redacted.parsed(members["configs/worker-worker_2.yaml"])[("", "")]
+    config = disclosure.parsed(members["configs/worker-worker_2.yaml"])[("", "")]
     assert config["machine"]["token"] == config["machine"]["ca"]["crt"] == "<redacted>"
     error = fork.fails("deploy", "--config", "env=dev", f"artifact={path}")
     assert "was made by artifact_check" in error

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scripts import certificates
+from talosmake.base import certificates
 from tests.aged import SPOILED
 from tests.project import BIN, Project
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import occupied
-from scripts.errors import NodeError
+from talosmake.base.errors import NodeError
+from talosmake.machines import occupied
 from tests.project import Project
 
 UP = ("-j4", "--config", "env=lab")

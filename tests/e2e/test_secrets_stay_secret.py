@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from scripts.redact import scalars
+from talosmake.base.redact import scalars
 from tests.project import BIN, Project, encrypted, files_below
 
 UP = ("-j4", "--config", "env=lab")

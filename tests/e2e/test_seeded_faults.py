@@ -1,6 +1,6 @@
 """Faults at random: a run ends up bootstrapped or stops with a clear error; then it finishes.
 
-94 of 100 seeds run the deploy steps (scripts/deploy.py) as the DAG orders them, in processes of
+94 of 100 seeds run the deploy steps (talosmake.rollout) as the DAG orders them, in processes of
 their own, because starting Snakemake 200 times would take most of the time and meet no other fault.
 The other 6 are whole runs of Snakemake. Everything else is the same: the real talosctl, a simulated
 cluster of two control planes and a worker each, and a seed that says which node does what wrong.
@@ -24,8 +24,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import deploy, inventory
-from scripts.errors import TalosmakeError
+from talosmake.base.errors import TalosmakeError
+from talosmake.inventory import environments
+from talosmake.rollout import apply, bootstrap
 from tests.project import BIN, CLUSTER_ENV, Project
 
 UP = ("-j4", "--config", "env=lab")
@@ -84,19 +85,19 @@ class Outcome:
 
 def _deploy() -> Outcome:
     """All that touches nodes, in the order of rules/deploy.smk, in the working directory."""
-    environment = inventory.load("lab")
+    environment = environments.load("lab")
     begun = time.monotonic()
     try:
         with ThreadPoolExecutor() as pool:
             steps = [
-                pool.submit(deploy.apply_config, environment, node)
+                pool.submit(apply.apply_config, environment, node)
                 for node in environment.control_planes
             ]
             for step in steps:
                 step.result()
-            steps = [pool.submit(deploy.bootstrap_cluster, environment)]
+            steps = [pool.submit(bootstrap.bootstrap_cluster, environment)]
             steps += [
-                pool.submit(deploy.apply_config, environment, node) for node in environment.workers
+                pool.submit(apply.apply_config, environment, node) for node in environment.workers
             ]
             for step in steps:
                 step.result()

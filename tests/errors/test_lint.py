@@ -12,18 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts import (
-    cilium,
-    inventory,
-    lint_network,
-    lint_rules,
-    lint_step,
-    render,
-    secrets,
-    talosctl,
-)
-from scripts.lint import Finding, by_identity, joined, report
-from scripts.model import Environment
+from talosmake.checks import lint, lint_rules, network_rules
+from talosmake.checks.finding import Finding, by_identity, joined, report
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
+from talosmake.render import cilium, machine_config
+from talosmake.secrets import bundles
+from talosmake.talos import generate
 from tests.project import Project
 
 HERE = Path(__file__).parent
@@ -34,14 +29,14 @@ SECRET = "hunter"
 
 @pytest.fixture(scope="module")
 def bundle() -> bytes:
-    return talosctl.gen_secrets("v1.13")
+    return generate.gen_secrets("v1.13")
 
 
 @pytest.fixture
 def valid(project: Project, monkeypatch: pytest.MonkeyPatch, bundle: bytes) -> Project:
     shutil.copytree(HERE / "valid", project.root, dirs_exist_ok=True)
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: bundle)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: bundle)
     return project
 
 
@@ -50,17 +45,17 @@ def found(environment: Environment) -> list[Finding]:
     if environment.cilium:
         cilium.write_layer(environment)
     views = [
-        lint_step.node_view(environment, node, render.render(environment, node))
+        lint.node_view(environment, node, machine_config.render(environment, node))
         for node in environment.nodes
     ]
     findings = [finding for view in views for finding in lint_rules.of_node(view)]
-    findings += lint_rules.of_environment(lint_step.environment_view(environment))
+    findings += lint_rules.of_environment(lint.environment_view(environment))
     return joined(findings, lint_rules.switched_off(environment))
 
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_valid_has_no_findings(valid: Project, name: str) -> None:
-    environment = inventory.load(name)
+    environment = environments.load(name)
     assert report(environment, found(environment)) == f"{name}: no lint findings"
 
 
@@ -68,7 +63,7 @@ def test_valid_has_no_findings(valid: Project, name: str) -> None:
 def test_finding(valid: Project, name: str) -> None:
     ignored = shutil.ignore_patterns("expected")
     shutil.copytree(HERE / "lint" / name, valid.root, dirs_exist_ok=True, ignore=ignored)
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     findings = found(environment)
     shown = report(environment, findings)
     if os.environ.get("UPDATE_GOLDEN"):
@@ -80,7 +75,7 @@ def test_finding(valid: Project, name: str) -> None:
 
     off = valid.root / environment.env_file
     off.write_text(off.read_text() + f'LINT_OFF="{" ".join(rules)}"\n')
-    assert found(inventory.load("dev")) == []
+    assert found(environments.load("dev")) == []
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -93,16 +88,16 @@ def test_what_the_network_rules_assume_is_what_talosctl_does(valid: Project) -> 
     """Later layers replace subnets, and these are the defaults: asked of talosctl itself."""
 
     def rendered() -> tuple[list[str], list[str]]:
-        environment = inventory.load("dev")
+        environment = environments.load("dev")
         node = environment.first_control_plane
-        config = render.render(environment, node)
+        config = machine_config.render(environment, node)
         network = by_identity(config)["", ""]["cluster"]["network"]
-        view = lint_step.node_view(environment, node)
-        assumed = [str(subnet) for _, subnet, _ in lint_network.cluster_subnets(view)]
+        view = lint.node_view(environment, node)
+        assumed = [str(subnet) for _, subnet, _ in network_rules.cluster_subnets(view)]
         return assumed, [*network["podSubnets"], *network["serviceSubnets"]]
 
     assumed, talos = rendered()
-    assert assumed == talos == list(lint_network.DEFAULT_SUBNETS.values())
+    assert assumed == talos == list(network_rules.DEFAULT_SUBNETS.values())
     network = (
         "cluster: {{network: {{podSubnets: [10.{0}.0.0/16], serviceSubnets: [fd0{0}::/108]}}}}"
     )
@@ -150,7 +145,7 @@ def test_what_the_network_rules_assume_is_what_talosctl_does(valid: Project) -> 
 )
 def test_no_false_alarm(valid: Project, text: str) -> None:
     valid.patch("dev", "control_planes", "cp_1", text, name="z.yaml")
-    assert found(inventory.load("dev")) == []
+    assert found(environments.load("dev")) == []
 
 
 @pytest.mark.parametrize(
@@ -165,7 +160,7 @@ def test_endpoint_that_is_served(valid: Project, host: str) -> None:
     valid.write(file, valid.read(file).replace("10.0.1.10", host))
     sans = "cluster: {apiServer: {certSANs: ['2001:db8:0::1', A.b, '*.Example.com']}}\n"
     valid.patch("dev", "control_planes", "cp_1", sans, name="z.yaml")
-    assert found(inventory.load("dev")) == []
+    assert found(environments.load("dev")) == []
 
 
 @pytest.mark.parametrize(
@@ -176,7 +171,7 @@ def test_endpoint_that_a_wildcard_does_not_serve(valid: Project, host: str) -> N
     valid.write(file, valid.read(file).replace("10.0.1.10", host))
     sans = "cluster: {apiServer: {certSANs: ['*.example.com', '*.0.1.99']}}\n"
     valid.patch("dev", "control_planes", "cp_1", sans, name="z.yaml")
-    assert [finding.rule for finding in found(inventory.load("dev"))] == ["endpoint"]
+    assert [finding.rule for finding in found(environments.load("dev"))] == ["endpoint"]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +193,7 @@ def test_node_endpoint_by_name_and_with_a_port(
     valid.write(file, valid.read(file) + f"NODE_ENDPOINT={endpoint}\n")
     text = f"machine: {{certSANs: [{sans}]}}\n"
     valid.patch("dev", "workers", "worker_1", text, name="z.yaml")
-    rules = [finding.rule for finding in found(inventory.load("dev"))]
+    rules = [finding.rule for finding in found(environments.load("dev"))]
     assert rules == ([] if clean else ["node-endpoint"])
 
 
@@ -213,4 +208,4 @@ def test_two_layers_in_peace(valid: Project) -> None:
     second = first.replace("[a]", "[b]").replace("'${NODE_IP}'", "other").replace("4.0.2", "4.0.3")
     valid.patch("dev", "control_planes", "cp_1", first, name="a.yaml")
     valid.patch("dev", "control_planes", "cp_1", second, name="b.yaml")
-    assert found(inventory.load("dev")) == []
+    assert found(environments.load("dev")) == []

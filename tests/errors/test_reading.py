@@ -18,8 +18,12 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import artifact, cilium, render, secrets, settings, talosctl
-from scripts.errors import TalosmakeError
+from talosmake.artifact import pack
+from talosmake.base.errors import TalosmakeError
+from talosmake.inventory import settings
+from talosmake.render import cilium, machine_config
+from talosmake.secrets import bundles
+from talosmake.talos import generate
 from tests.project import Project
 
 HERE = Path(__file__).parent
@@ -30,7 +34,7 @@ SECRET = "hunter2"
 
 @pytest.fixture(scope="module")
 def bundle() -> bytes:
-    return talosctl.gen_secrets("v1.13")
+    return generate.gen_secrets("v1.13")
 
 
 def laid_out(project: Project, name: str) -> list[str]:
@@ -55,18 +59,18 @@ def read_all(arguments: list[str]) -> None:
     overrides: dict[str, Any] = {key: yaml.safe_load(value) for key, value in pairs}
     read = settings.read(overrides)
     for environment in [settings.environment(read, name) for name in settings.selected(read)]:
-        artifact.recipients(environment)
+        pack.recipients(environment)
         if environment.cilium:
             cilium.files_of(environment)
             cilium.write_layer(environment)
         for node in environment.nodes:
-            render.render(environment, node)
+            machine_config.render(environment, node)
 
 
 def test_valid_is_valid(project: Project, monkeypatch: pytest.MonkeyPatch, bundle: bytes) -> None:
     shutil.copytree(HERE / "valid", project.root, dirs_exist_ok=True)
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: bundle)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: bundle)
     read_all(["--config", "env=all"])
     assert settings.selected(settings.read({"env": "all"})) == ["dev", "prod"]
 
@@ -77,7 +81,7 @@ def test_message(
 ) -> None:
     command = laid_out(project, name)
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: bundle)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: bundle)
     with pytest.raises(TalosmakeError) as error:
         read_all(command)
     shown = f"Error: {error.value}"

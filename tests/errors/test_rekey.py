@@ -8,8 +8,10 @@ import subprocess
 import pytest
 import yaml
 
-from scripts import age, encrypted, files, inventory, rekey, secrets, sops
-from scripts.errors import SecretsError
+from talosmake.base import files
+from talosmake.base.errors import SecretsError
+from talosmake.inventory import environments
+from talosmake.secrets import age, create, encrypted, rekey, sops
 from tests.project import BIN, Project
 from tests.unit.conftest import here as here
 
@@ -20,7 +22,7 @@ FILES = ("secrets/dev.yaml", *PATCHES)
 
 
 def rules(*recipients: str) -> str:
-    return secrets._rules(",".join(recipients))
+    return create._rules(",".join(recipients))
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def team(here: Project) -> Project:
     (here.root.parent / "age.key").write_bytes(MINE.identity)
     here.write(".sops.yaml", rules(MINE.recipient, LEAVING.recipient))
     for name in ("dev", "other"):
-        secrets.make(inventory.load(name), "own")
+        create.make(environments.load(name), "own")
     for path in PATCHES:
         here.write(path, "")
         (here.root / path).write_bytes(sops.encrypt(PATCH.encode(), here.root / path))
@@ -54,7 +56,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(*names: str, everything: bool = False) -> None:
-    rekey.rekey([inventory.load(name) for name in names], everything=everything)
+    rekey.rekey([environments.load(name) for name in names], everything=everything)
 
 
 def leaver_reads(old: bytes, new: bytes) -> bool:

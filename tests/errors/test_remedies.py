@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import inventory, lint_rules, lint_step, render, secrets, talosctl
-from scripts.errors import PatchError
-from scripts.lint import Finding
-from scripts.model import Role
+from talosmake.base.errors import PatchError
+from talosmake.checks import lint, lint_rules
+from talosmake.checks.finding import Finding
+from talosmake.inventory import environments
+from talosmake.inventory.model import Role
+from talosmake.render import machine_config
+from talosmake.secrets import bundles
+from talosmake.talos import generate
 from tests.project import Project
 
 HERE = Path(__file__).parent
@@ -24,14 +28,14 @@ LINK = "apiVersion: v1alpha1\nkind: LinkConfig\nname: eth9\n"
 
 @pytest.fixture(scope="module")
 def bundle() -> bytes:
-    return talosctl.gen_secrets("v1.13")
+    return generate.gen_secrets("v1.13")
 
 
 @pytest.fixture
 def dev(project: Project, monkeypatch: pytest.MonkeyPatch, bundle: bytes) -> Project:
     shutil.copytree(HERE / "valid", project.root, dirs_exist_ok=True)
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: bundle)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: bundle)
     return project
 
 
@@ -40,16 +44,16 @@ def patch(project: Project, role: Role, text: str, name: str = "b.yaml") -> None
 
 
 def documents(role: Role) -> list[dict[str, Any]]:
-    environment = inventory.load("dev")
-    config = render.render(environment, environment.node(role, NODES[role]))
-    talosctl.validate(config)
+    environment = environments.load("dev")
+    config = machine_config.render(environment, environment.node(role, NODES[role]))
+    generate.validate(config)
     return list(yaml.safe_load_all(config))
 
 
 def findings(role: Role, rule: str) -> list[Finding]:
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     node = environment.node(role, NODES[role])
-    view = lint_step.node_view(environment, node, render.render(environment, node))
+    view = lint.node_view(environment, node, machine_config.render(environment, node))
     return [finding for finding in lint_rules.of_node(view) if finding.rule == rule]
 
 

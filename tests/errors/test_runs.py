@@ -11,22 +11,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import (
-    doctor,
-    housekeeping,
-    inventory,
-    live,
-    process,
-    render,
-    secrets,
-    talosctl,
-    tools,
-    validate,
-)
-from scripts.doctor import Verdict
-from scripts.errors import ToolError, ValidationError
-from scripts.model import Environment
-from scripts.redact import scalars
+from talosmake.base import process, tools
+from talosmake.base.errors import ToolError, ValidationError
+from talosmake.base.redact import scalars
+from talosmake.checks import validate
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
+from talosmake.render import machine_config
+from talosmake.report import doctor, status
+from talosmake.report.doctor import Verdict
+from talosmake.rollout import refresh
+from talosmake.secrets import bundles, create
+from talosmake.talos import generate, observe
 from tests.project import BIN, Project
 
 GO = ("-j2", "--config", "env=dev")
@@ -138,11 +134,11 @@ def test_edited_rendered_config_is_not_applied(
     bare: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(bare.root)
-    bundle = talosctl.gen_secrets("v1.13")
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: bundle)
-    environment = inventory.load("dev")
+    bundle = generate.gen_secrets("v1.13")
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: bundle)
+    environment = environments.load("dev")
     worker = environment.workers[0]
-    render.write_config(environment, worker)
+    machine_config.write_config(environment, worker)
     validate.validate_config(environment, worker)
     config = validate.validated_config(environment, worker)
 
@@ -169,7 +165,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", os.pathsep.join((str(directory), "/usr/bin", "/bin")))
     process.find.cache_clear()
     tools.require.cache_clear()
-    monkeypatch.setattr(secrets, "_decrypted", {})
+    monkeypatch.setattr(bundles, "_decrypted", {})
     return directory
 
 
@@ -195,7 +191,7 @@ def test_missing_tool(
         monkeypatch.setenv(variable, value)
     (beside / name).unlink()
     with pytest.raises(ToolError) as error:
-        secrets.create(inventory.load("dev"))
+        create.create(environments.load("dev"))
     assert error.value.message == f"{name} is not installed"
     assert "make setup" in error.value.hint
     assert not (bare.root / "secrets/dev.yaml").exists()
@@ -223,7 +219,7 @@ def test_tool_of_another_version(
         monkeypatch.setenv(variable, value)
     _replace(beside / name, says)
     with pytest.raises(ToolError) as error:
-        secrets.create(inventory.load("dev"))
+        create.create(environments.load("dev"))
     assert error.value.message.startswith(f"{beside / name}: {message}")
     assert "make setup" in error.value.hint
     assert not (bare.root / "secrets/dev.yaml").exists()
@@ -233,14 +229,14 @@ def test_tool_of_another_version(
 def listening(bare: Project, monkeypatch: pytest.MonkeyPatch) -> Environment:
     """An environment that was applied, and whose nodes listen."""
     monkeypatch.chdir(bare.root)
-    monkeypatch.setattr(live, "connection_error", lambda _: "")
+    monkeypatch.setattr(observe, "connection_error", lambda _: "")
     bare.write("rendered_configs/dev/talosconfig", "")
     for node in ("controlplane-cp_1", "worker-worker_1"):
         bare.write(f"rendered_configs/dev/state/{node}.applied", "{}")
-    return inventory.load("dev")
+    return environments.load("dev")
 
 
-@pytest.mark.parametrize("ask", [housekeeping.refresh, housekeeping.show_nodes])
+@pytest.mark.parametrize("ask", [refresh.refresh, status.show_nodes])
 def test_wrong_talosctl_is_not_a_node_that_does_not_answer(
     listening: Environment, beside: Path, ask: Callable[[Environment], None]
 ) -> None:

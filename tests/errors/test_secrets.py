@@ -12,14 +12,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import age, artifact_check, inventory, render, secrets, talosctl
-from scripts.errors import SecretsError, ValidationError
-from scripts.model import Environment
-from scripts.redact import scalars
+from talosmake.artifact import check
+from talosmake.base.errors import SecretsError, ValidationError
+from talosmake.base.redact import scalars
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
+from talosmake.render import machine_config
+from talosmake.secrets import age, bundles, create
+from talosmake.talos import generate
 from tests.project import BIN, Project, encrypted, files_below
 
 MINE, THEIRS = age.new_key(), age.new_key()
-PLAIN = talosctl.gen_secrets("v1.13")
+PLAIN = generate.gen_secrets("v1.13")
 PATCH = "machine:\n  sysctls:\n    secret: hunter2hunter2\n"
 
 
@@ -42,8 +46,8 @@ def dev(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Environme
         monkeypatch.delenv(name, raising=False)
     for name, value in project.env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(secrets, "_decrypted", {})
-    yield inventory.load("dev")
+    monkeypatch.setattr(bundles, "_decrypted", {})
+    yield environments.load("dev")
     leaked = [value for value in scalars(yaml.safe_load(PLAIN)) if len(value) > 6]
     for path in files_below(project.root):
         assert not any(value.encode() in path.read_bytes() for value in leaked) or (
@@ -57,7 +61,7 @@ def key_of(project: Project) -> Path:
 
 def refused(environment: Environment) -> str:
     with pytest.raises(SecretsError) as error:
-        secrets.bundle_of(environment)
+        bundles.bundle_of(environment)
     shown = str(error.value)
     for value in scalars(yaml.safe_load(PLAIN)):
         assert len(value) < 6 or value not in shown
@@ -66,7 +70,7 @@ def refused(environment: Environment) -> str:
 
 
 def test_the_right_key_decrypts(dev: Environment) -> None:
-    assert yaml.safe_load(secrets.bundle_of(dev)) == yaml.safe_load(PLAIN)
+    assert yaml.safe_load(bundles.bundle_of(dev)) == yaml.safe_load(PLAIN)
 
 
 def test_no_key(project: Project, dev: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +146,7 @@ def test_bundle_that_lacks_one_part(dev: Environment) -> None:
 
 def render_refused(environment: Environment) -> str:
     with pytest.raises(SecretsError) as error:
-        render.render(environment, environment.first_control_plane)
+        machine_config.render(environment, environment.first_control_plane)
     assert "hunter2" not in str(error.value)
     return str(error.value)
 
@@ -150,13 +154,13 @@ def render_refused(environment: Environment) -> str:
 def test_sops_patch_in_plain_text_is_not_used(project: Project, dev: Environment) -> None:
     project.patch("dev", "control_planes", "cp_1", PATCH, name="x.sops.yaml")
     path = "patches/envs/dev/control_planes/cp_1/x.sops.yaml"
-    assert render_refused(inventory.load("dev")).startswith(f"{path}: not encrypted")
+    assert render_refused(environments.load("dev")).startswith(f"{path}: not encrypted")
 
 
 def test_sops_patch_for_another_key(project: Project, dev: Environment) -> None:
     text = encrypted(PATCH, THEIRS.recipient, "secret.sops.yaml")
     project.patch("dev", "control_planes", "cp_1", text, name="x.sops.yaml")
-    assert "x.sops.yaml: it is encrypted for other" in render_refused(inventory.load("dev"))
+    assert "x.sops.yaml: it is encrypted for other" in render_refused(environments.load("dev"))
 
 
 def made(project: Project) -> set[str]:
@@ -167,11 +171,11 @@ def test_target_secrets_with_rules_for_other_keys_makes_nothing(
     project: Project, dev: Environment
 ) -> None:
     project.remove("secrets/dev.yaml")
-    rules = secrets._rules(THEIRS.recipient)
+    rules = create._rules(THEIRS.recipient)
     project.write(".sops.yaml", rules)
     before = made(project)
     with pytest.raises(SecretsError, match="it is encrypted for other age keys than yours"):
-        secrets.make(dev, "own")
+        create.make(dev, "own")
     assert made(project) == before
     assert project.read(".sops.yaml") == rules
 
@@ -192,7 +196,7 @@ def test_target_secrets_with_rules_that_do_not_fit_makes_nothing(
     project.write(".sops.yaml", rules.format(MINE.recipient))
     before = made(project)
     with pytest.raises(SecretsError, match=message) as error:
-        secrets.make(dev, "own")
+        create.make(dev, "own")
     assert "creation_rules in .sops.yaml" in error.value.hint
     assert made(project) == before
 
@@ -228,7 +232,7 @@ def test_target_secrets_makes_no_bundle_with_values_in_plain_text(
     project.write(".sops.yaml", other_rule(setting))
     before = made(project)
     with pytest.raises(SecretsError) as error:
-        secrets.make(dev, "own")
+        create.make(dev, "own")
     assert error.value.message == (
         "secrets/dev.yaml: not made: by its rule in .sops.yaml, sops leaves values in plain text "
         f"({setting})"
@@ -237,8 +241,8 @@ def test_target_secrets_makes_no_bundle_with_values_in_plain_text(
     assert made(project) == before
 
     project.write(".sops.yaml", mended(str(error.value), project.read(".sops.yaml")))
-    secrets.make(dev, "own")
-    assert secrets.bundle_of(dev)
+    create.make(dev, "own")
+    assert bundles.bundle_of(dev)
 
 
 def test_throwaway_bundle_is_not_made_in_plain_text(project: Project, dev: Environment) -> None:
@@ -246,7 +250,7 @@ def test_throwaway_bundle_is_not_made_in_plain_text(project: Project, dev: Envir
     project.node("lab", "control_planes", "cp_1", "127.0.9.11")
     project.write(".sops.yaml", other_rule("encrypted_regex: ^(data|stringData)$"))
     with pytest.raises(SecretsError, match=r"secrets/lab\.yaml: not made: by its rule in \.sops"):
-        secrets.create_throwaway(inventory.load("lab"))
+        create.create_throwaway(environments.load("lab"))
     assert not (project.root / "secrets/lab.yaml").exists()
 
 
@@ -262,7 +266,7 @@ def test_bundle_with_values_in_plain_text_is_not_used(project: Project, dev: Env
         f"({setting})\n  -> Give such files a rule of their own in .sops.yaml"
     )
     assert "If it was ever pushed like this, also on a branch, its secrets are known" in shown
-    for make in (partial(secrets.make, dev, "own"), partial(secrets.separate, dev)):
+    for make in (partial(create.make, dev, "own"), partial(create.separate, dev)):
         with pytest.raises(SecretsError, match="not wholly encrypted"):
             make()
 
@@ -270,7 +274,7 @@ def test_bundle_with_values_in_plain_text_is_not_used(project: Project, dev: Env
     assert "sops decrypt --in-place secrets/dev.yaml && sops encrypt --in-place secrets" in shown
     assert project.run(BIN / "sops", "decrypt", *in_place).code == 0
     assert project.run(BIN / "sops", "encrypt", *in_place).code == 0
-    assert yaml.safe_load(secrets.bundle_of(dev)) == yaml.safe_load(PLAIN)
+    assert yaml.safe_load(bundles.bundle_of(dev)) == yaml.safe_load(PLAIN)
 
 
 def test_patch_that_is_readable_in_part_is_used(project: Project, dev: Environment) -> None:
@@ -280,8 +284,10 @@ def test_patch_that_is_readable_in_part_is_used(project: Project, dev: Environme
     assert project.run(BIN / "sops", "encrypt", "--in-place", path).code == 0
     assert "plain: readable" in project.read(path)
     assert "hunter2" not in project.read(path)
-    loaded = inventory.load("dev")
-    config = yaml.safe_load(render.render(loaded, loaded.first_control_plane).split(b"\n---\n")[0])
+    loaded = environments.load("dev")
+    config = yaml.safe_load(
+        machine_config.render(loaded, loaded.first_control_plane).split(b"\n---\n")[0]
+    )
     assert config["machine"]["sysctls"] == {"plain": "readable", "secret": "hunter2hunter2"}
 
 
@@ -291,17 +297,17 @@ def test_target_secrets_keeps_a_bundle_it_cannot_decrypt(
     key_of(project).write_bytes(THEIRS.identity)
     before = made(project)
     with pytest.raises(SecretsError, match="other age keys"):
-        secrets.make(dev, "own")
+        create.make(dev, "own")
     assert made(project) == before
     assert dev.bundle.read_bytes() == BUNDLE
 
 
 def test_target_secrets_takes_the_key_that_is_there(project: Project, dev: Environment) -> None:
     project.remove("secrets/dev.yaml")
-    secrets.make(dev, "own")
+    create.make(dev, "own")
     assert key_of(project).read_bytes() == MINE.identity
     assert MINE.recipient in project.read(".sops.yaml")
-    assert secrets.bundle_of(dev) != PLAIN
+    assert bundles.bundle_of(dev) != PLAIN
     assert dev.bundle.stat().st_mode & 0o077 == 0
 
 
@@ -324,7 +330,7 @@ def pull_request(dev: Environment, project: Project, monkeypatch: pytest.MonkeyP
 def checked() -> str:
     """What is said of a pull request with secrets in plain text."""
     with pytest.raises(SecretsError) as error:
-        artifact_check.check([inventory.load("dev")], False)
+        check.check([environments.load("dev")], False)
     shown = str(error.value)
     assert "hunter2" not in shown
     assert not any(value in shown for value in scalars(yaml.safe_load(PLAIN)) if len(value) > 6)
@@ -335,7 +341,7 @@ KNOWN = "If it was ever pushed like this, also on a branch, its secrets are know
 
 
 def test_pull_request_with_all_encrypted_passes(pull_request: Project) -> None:
-    artifact_check.check([inventory.load("dev")], False)
+    check.check([environments.load("dev")], False)
 
 
 def test_pull_request_with_a_patch_in_plain_text(pull_request: Project) -> None:
@@ -401,7 +407,7 @@ def test_all_that_a_pull_request_shows_is_said(pull_request: Project, dev: Envir
     pull_request.write(SHARED, PATCH)
     pull_request.patch("dev", "workers", "worker_1", "machine:\n  instal: {}\n")
     with pytest.raises(ValidationError) as error:
-        artifact_check.check([inventory.load("dev")], False)
+        check.check([environments.load("dev")], False)
     dev.bundle.unlink()
     said = str(error.value)
     assert said.count("not encrypted") == 2

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import inventory
-from scripts.model import Environment
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
 from tests.project import CLUSTER_ENV, Project
 
 EXPECTED = Path(__file__).parent / "expected"
@@ -58,7 +58,7 @@ def awkward(project: Project, monkeypatch: pytest.MonkeyPatch) -> Environment:
     project.write("patches/envs/lab-1_a/control_planes/common.yaml", CONTROL_PLANES)
     project.patch("lab-1_a", "workers", "w-2", NODE)
     monkeypatch.chdir(project.root)
-    environment = inventory.load("lab-1_a")
+    environment = environments.load("lab-1_a")
     awkward_facts = dict(environment.first_control_plane.facts)
     awkward_facts["NODE_CERT_FINGERPRINT"] = FINGERPRINT
     first = replace(environment.first_control_plane, facts=awkward_facts)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import inventory
-from scripts.apply_script import render_apply_script
-from scripts.model import Environment
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
+from talosmake.render.apply_script import render_apply_script
 from tests.golden.conftest import Golden
 from tests.project import REPOSITORY
 
@@ -31,11 +31,11 @@ def test_apply_script_is_short_enough_to_be_read(
 ) -> None:
     """A line a node, and the same bytes each time."""
     monkeypatch.chdir(REPOSITORY)
-    environment = inventory.load(name)
+    environment = environments.load(name)
     script = render_apply_script(environment)
     assert len(script.splitlines()) - len(environment.nodes) <= 114
     assert len(script.splitlines()) <= 120
-    assert script == render_apply_script(inventory.load(name))
+    assert script == render_apply_script(environments.load(name))
 
 
 def test_apply_script_is_clean_to_bash_and_shellcheck(awkward: Environment) -> None:

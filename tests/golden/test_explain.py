@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import explain, inventory, provenance
-from scripts.redact import REDACTED
+from talosmake.base.redact import REDACTED
+from talosmake.inventory import environments
+from talosmake.report import explain, provenance
 from tests.golden.conftest import Golden
 from tests.project import Project
 
@@ -92,7 +93,7 @@ def test_explain(layered: Project, golden: Golden, monkeypatch: pytest.MonkeyPat
     # Every value that is not the base's comes from a file that holds it.
     monkeypatch.chdir(layered.root)
     monkeypatch.setenv("SOPS_AGE_KEY_FILE", layered.env["SOPS_AGE_KEY_FILE"])
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     seen = explain.explain(dev, dev.node("controlplane", "cp_1"))
     assert [provenance.plain(tree) for tree in seen.documents.values()] == config
 

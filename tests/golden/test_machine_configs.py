@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import cilium, inventory, render, secrets, talosctl
-from scripts.model import Environment, Node
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment, Node
+from talosmake.render import cilium, machine_config
+from talosmake.secrets import bundles
+from talosmake.talos import generate
 from tests.golden.conftest import Golden
 from tests.project import CLUSTER_ENV, REPOSITORY, Project
 
@@ -51,7 +54,7 @@ def test_control_plane_with_cilium(
     shutil.copytree(REPOSITORY / "patches/cilium", project.root / "patches/cilium")
     shutil.copytree(REPOSITORY / "tests/charts/plain", project.root / "chart")
     monkeypatch.chdir(project.root)
-    environment = inventory.load("lab")
+    environment = environments.load("lab")
     cilium.write_layer(environment)
     text = rendered(environment, environment.first_control_plane, monkeypatch)
     golden(f"cilium-{install}.yaml", text)
@@ -59,10 +62,10 @@ def test_control_plane_with_cilium(
 
 def rendered(environment: Environment, node: Node, monkeypatch: pytest.MonkeyPatch) -> str:
     """A config that talosctl validates, with the names of secrets in place of their values."""
-    bundle = talosctl.gen_secrets("v1.13")
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: bundle)
-    config = render.render(environment, node)
-    assert talosctl.validate(config) == ""
+    bundle = generate.gen_secrets("v1.13")
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: bundle)
+    config = machine_config.render(environment, node)
+    assert generate.validate(config) == ""
     text = without_secrets(config, bundle)
     # No key, certificate or token, whatever they are called.
     assert not re.search(r"[A-Za-z0-9+/]{40,}", text)

@@ -1,4 +1,4 @@
-"""Golden files of an output change only with the revision of what makes it (scripts/revisions.py).
+"""Golden files of an output change only with the revision of what makes it (render/revisions.py).
 
 Without a new revision, what was made by the code before it would stay as it is. After a change that
 is meant: raise the revision, then ``UPDATE_GOLDEN=1 pytest tests/golden/test_revisions.py``, which
@@ -16,8 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts import lint_step, marker, revisions, talosctl, validate
-from scripts.model import Environment
+from talosmake.base import marker
+from talosmake.checks import lint, validate
+from talosmake.inventory.model import Environment
+from talosmake.render import revisions
+from talosmake.talos import generate
 from tests.golden.conftest import EXPECTED, Golden
 from tests.project import REPOSITORY
 
@@ -57,7 +60,7 @@ def complaint(record: Mapping[str, Mapping[str, str]], name: str, now: int, dige
     if str(now) not in of_it:
         return f"UPDATE_GOLDEN=1 pytest tests/golden/test_revisions.py records {name}={now}"
     if of_it[str(now)] != digest:
-        return f"its golden files are others: raise {name} in scripts/revisions.py"
+        return f"its golden files are others: raise {name} in scripts/talosmake/render/revisions.py"
     return ""
 
 
@@ -78,9 +81,9 @@ def test_validated_marker(
     config = awkward.paths.config(node)
     config.parent.mkdir(parents=True)
     config.write_text("version: v1alpha1\n")
-    monkeypatch.setattr(talosctl, "validate", lambda _: "")
+    monkeypatch.setattr(generate, "validate", lambda _: "")
     looked: list[str] = []
-    monkeypatch.setattr(lint_step, "of_node", lambda _, one: looked.append(one.name))
+    monkeypatch.setattr(lint, "of_node", lambda _, one: looked.append(one.name))
     validate.validate_config(awkward, node)
     text = awkward.paths.validated(node).read_text()
     golden("validated.json", text)
@@ -92,7 +95,7 @@ def test_validated_marker(
 
 def test_talosconfig(golden: Golden) -> None:
     made = b"context: a\ncontexts:\n  a:\n    endpoints: []\n    ca: x\n    crt: y\n    key: z\n"
-    golden("talosconfig.yaml", talosctl.with_endpoints(made, ["10.9.0.11", "fd00::12"]).decode())
+    golden("talosconfig.yaml", generate.with_endpoints(made, ["10.9.0.11", "fd00::12"]).decode())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import inventory
-from scripts.model import Environment
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
 from tests.project import REPOSITORY, Project
 
 SHIPPED = ("demo", "demo-real", "dev", "lab", "prod", "staging")
@@ -36,7 +36,7 @@ def _repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_repository")
 def test_shipped_environments() -> None:
-    assert tuple(inventory.environment_names()) == SHIPPED
+    assert tuple(environments.environment_names()) == SHIPPED
 
 
 @pytest.mark.usefixtures("_repository")
@@ -54,7 +54,7 @@ def test_shipped_environments() -> None:
 def test_cluster_and_nodes(
     name: str, cluster: str, endpoint: str, control_planes: int, workers: int
 ) -> None:
-    environment = inventory.load(name)
+    environment = environments.load(name)
     assert (environment.cluster.name, environment.cluster.endpoint) == (cluster, endpoint)
     counts = (len(environment.control_planes), len(environment.workers))
     assert counts == (control_planes, workers)
@@ -64,12 +64,12 @@ def test_cluster_and_nodes(
 
 @pytest.mark.usefixtures("_repository")
 def test_dev_cp_1_is_where_the_documents_say() -> None:
-    assert inventory.load("dev").node("controlplane", "cp_1").address == "10.0.1.11"
+    assert environments.load("dev").node("controlplane", "cp_1").address == "10.0.1.11"
 
 
 @pytest.mark.usefixtures("_repository")
 def test_no_two_machines_share_an_address_or_a_mac() -> None:
-    nodes = [node for name in SHIPPED for node in inventory.load(name).nodes]
+    nodes = [node for name in SHIPPED for node in environments.load(name).nodes]
     assert len({node.address for node in nodes}) == len(nodes) == len({node.mac for node in nodes})
 
 
@@ -91,7 +91,7 @@ def test_each_renders_and_passes_talosctl_validate(
     assert "Nothing to be done" in project.ok("-j4", "--config", "env=all", "goal=validated").output
     monkeypatch.chdir(project.root)
     for name in SHIPPED:
-        environment = inventory.load(name)
+        environment = environments.load(name)
         assert all(environment.paths.validated(node).exists() for node in environment.nodes)
         assert json.loads(environment.paths.linted.read_text())["findings"] == 0
         assert environment.paths.talosconfig.exists()

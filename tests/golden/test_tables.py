@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import housekeeping, live
-from scripts.errors import NodeError
-from scripts.live import Live, State
-from scripts.model import Environment, Node
+from talosmake.base.errors import NodeError
+from talosmake.inventory.model import Environment, Node
+from talosmake.report import status
+from talosmake.talos import observe
+from talosmake.talos.observe import Observation, State
 from tests.golden.conftest import Golden
 
 
-def seen(_: Environment, node: Node) -> Live:
+def seen(_: Environment, node: Node) -> Observation:
     if node.hostname == "w":
         raise NodeError("lab-1_a/w-2 (10.9.0.21): certificate has expired\nmore")
-    return Live(State.MAINTENANCE if node.name == "cp_1" else State.FOREIGN)
+    return Observation(State.MAINTENANCE if node.name == "cp_1" else State.FOREIGN)
 
 
 def touch(environment: Environment, node: Node, step: str) -> None:
@@ -22,11 +23,11 @@ def touch(environment: Environment, node: Node, step: str) -> None:
 
 
 def test_tables(awkward: Environment, golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "observe", seen)
+    monkeypatch.setattr(status, "observe", seen)
     shown = [
         "# nothing made yet",
-        housekeeping.node_table(awkward),
-        housekeeping.summary(awkward),
+        status.node_table(awkward),
+        status.summary(awkward),
     ]
     first, second = awkward.control_planes
     touch(awkward, first, "config")
@@ -37,15 +38,15 @@ def test_tables(awkward: Environment, golden: Golden, monkeypatch: pytest.Monkey
         path.touch()
     shown += [
         "\n# on the way",
-        housekeeping.node_table(awkward),
-        housekeeping.summary(awkward),
+        status.node_table(awkward),
+        status.summary(awkward),
     ]
     awkward.paths.bootstrapped.touch()
     awkward.paths.kubeconfig.touch()
     shown += [
         "\n# bootstrapped",
-        housekeeping.node_table(awkward),
-        housekeeping.summary(awkward),
+        status.node_table(awkward),
+        status.summary(awkward),
     ]
     golden("tables.txt", "\n".join(shown) + "\n")
-    assert live.State.FOREIGN in shown[4]
+    assert observe.State.FOREIGN in shown[4]

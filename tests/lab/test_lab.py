@@ -13,8 +13,9 @@ import time
 
 import pytest
 
-from scripts import inventory, lab
-from scripts.model import Environment, Node
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment, Node
+from talosmake.machines import lab
 from tests.lab.clusters import ENV, RUN, UP, Cluster
 from tests.lab.conftest import Life
 from tests.lab.contract import CONFIGURED, MAINTENANCE, RUNNING
@@ -42,7 +43,7 @@ def running_config(cluster: Cluster, role: str, node: str) -> bytes:
 
 
 def environment_and(node: str) -> tuple[Environment, Node]:
-    environment = inventory.load(ENV)
+    environment = environments.load(ENV)
     return environment, next(one for one in environment.nodes if one.name == node)
 
 

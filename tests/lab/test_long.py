@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scripts import lab
+from talosmake.machines import lab
 from tests.lab import clusters
 from tests.lab.clusters import ENV, PATIENCE, RUN, UP, Cluster
 from tests.lab.test_lab import environment_and, run_until, running_config

@@ -7,7 +7,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from scripts.lab_registry import Pull
+from talosmake.machines.lab_registry import Pull
 
 
 class _Handler(Pull):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from scripts.vm_facts import derived_mac
+from talosmake.inventory.machine_facts import derived_mac
 from tests.machines.conftest import Lab
 
 _GUEST_TIMEOUT = 90.0

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.lab import GUEST
+from talosmake.machines.lab import GUEST
 from tests.machines.libvirtd import Libvirtd
 from tests.project import BIN, CLUSTER_ENV, REPOSITORY, Project, Run
 

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts import inventory, jobs, locks, marker
-from scripts.apply_script import write_apply_script
-from scripts.errors import BusyError
-from scripts.model import Environment
-from scripts.removed import removed_nodes
-from scripts.tools import TALOSCTL
+from talosmake.base import marker as base_marker
+from talosmake.base.errors import BusyError
+from talosmake.base.tools import TALOSCTL
+from talosmake.inventory import environments, locks
+from talosmake.inventory.model import Environment
+from talosmake.inventory.removed import removed_nodes
+from talosmake.render.apply_script import write_apply_script
+from talosmake.workflow import jobs
 from tests.project import Project, Run
 
 CP_1, CP_2, CP_3 = "10.9.0.11", "10.9.0.12", "10.9.0.13"
@@ -86,7 +88,7 @@ class Nodes:
         """Run the environment's apply.sh; that it ends within 20 s belongs to every test."""
         told = {"NODE_TIMEOUT": 60, "ETCD_TIMEOUT": 60, **facts}
         self.project.environment("dev", "".join(f"{key}={told[key]}\n" for key in told))
-        environment = inventory.load("dev")
+        environment = environments.load("dev")
         _validated(environment)
         write_apply_script(environment)
         done = subprocess.run(
@@ -264,9 +266,9 @@ def test_machine_is_recorded_before_it_is_sent_anything(nodes: Nodes, answer: st
         (nodes.state / f"controlplane-{name}.applied").write_text("{}")
     nodes.tell("apply-config no-reboot", answer, node=CP_1)
     assert nodes.run(CALL_TIMEOUT=1).code == 1
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     cp_1, cp_2 = environment.control_planes[:2]
-    said = marker.read(environment.paths.machine_of(cp_1))
+    said = base_marker.read(environment.paths.machine_of(cp_1))
     assert (said["node"], said["address"], said["endpoint"]) == ("cp_1", CP_1, CP_1)
     assert (said["hostname"], said["mac"], said["uuid"]) == ("cp-1", cp_1.mac, "")
     assert said["maintenance_address"] == CP_1
@@ -276,7 +278,7 @@ def test_machine_is_recorded_before_it_is_sent_anything(nodes: Nodes, answer: st
     assert not environment.paths.machine_of(cp_2).exists()
     # Removed from Git, it is not forgotten.
     nodes.project.remove("patches/envs/dev/control_planes/cp_1")
-    [removed] = removed_nodes(inventory.load("dev"))
+    [removed] = removed_nodes(environments.load("dev"))
     assert (removed.name, removed.address) == ("cp_1", CP_1)
 
 
@@ -288,7 +290,7 @@ def test_without_a_record_nothing_is_sent(nodes: Nodes) -> None:
 
 def test_run_and_apply_sh_keep_each_other_out(nodes: Nodes) -> None:
     nodes.run("--dry-run")
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     (nodes.answers / "log").touch()
     cluster_lock = nodes.project.root / ".cache/talosmake/locks"
     cluster_lock /= locks.roll_out_path(environment.cluster).name
@@ -313,12 +315,12 @@ def test_run_is_kept_out_while_apply_sh_is_at_work(nodes: Nodes) -> None:
     nodes.tell("get machinestatus", "hang")
     nodes.run("--dry-run")
     (nodes.answers / "log").touch()
-    script = inventory.load("dev").paths.apply_script
+    script = environments.load("dev").paths.apply_script
     with subprocess.Popen(["bash", script], env=nodes.variables, start_new_session=True) as running:
         try:
             _wait_for(lambda: (nodes.answers / "log").read_text().count("machinestatus") > 0)
             with pytest.raises(BusyError, match=f"another run .* \\(process {running.pid}\\)"):
-                jobs.hold("dev", nodes.state)
+                jobs.lock_environment("dev", nodes.state)
         finally:
             os.killpg(running.pid, signal.SIGKILL)
 
@@ -334,7 +336,7 @@ def test_without_flock_nothing_is_done(nodes: Nodes) -> None:
     nodes.run("--dry-run")
     for program in ("bash", "sed", "awk", "cat", "mkdir", "dirname", "timeout"):
         (nodes.answers / program).symlink_to(shutil.which(program) or "")
-    script = inventory.load("dev").paths.apply_script
+    script = environments.load("dev").paths.apply_script
     done = subprocess.run(
         ["/bin/bash", script],
         env={**nodes.variables, "PATH": str(nodes.answers)},

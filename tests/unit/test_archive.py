@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import archive
-from scripts.errors import ArtifactError
+from talosmake.artifact import archive
+from talosmake.base.errors import ArtifactError
 
 _NAMES = st.from_regex(r"[a-z0-9_-]{1,60}\.yaml", fullmatch=True)
 

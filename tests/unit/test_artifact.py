@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts import age, archive, artifact, git, inventory, rollout, secrets
-from scripts.artifact_model import Artifact, PackedNode
-from scripts.errors import ArtifactError, InventoryError, NodeError, SecretsError
-from scripts.model import Environment, Node
-from scripts.talosctl import CallError, Failure
+from talosmake.artifact import archive, pack
+from talosmake.base import git
+from talosmake.base.errors import ArtifactError, InventoryError, NodeError, SecretsError
+from talosmake.inventory import environments
+from talosmake.inventory.artifact import Artifact, PackedNode
+from talosmake.inventory.model import Environment, Node
+from talosmake.rollout import turns
+from talosmake.secrets import age, bundles
+from talosmake.talos.talosctl import CallError, Failure
 from tests.project import Project
 
 _RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
@@ -20,7 +24,7 @@ _ARTIFACT = Artifact(Path("f"), "", "dev", "talos-test", "", "", False, b"", "",
 @pytest.fixture
 def dev(small: Project) -> Environment:
     small.node("dev", "control_planes", "cp_2", "10.9.0.12")
-    return inventory.load("dev")
+    return environments.load("dev")
 
 
 @pytest.mark.parametrize(
@@ -33,13 +37,13 @@ def dev(small: Project) -> Environment:
 )
 def test_recipients(dev: Environment, given: str, expected: list[str]) -> None:
     facts = {"ARTIFACT_RECIPIENTS": given}
-    assert artifact.recipients(replace(dev, facts=facts)) == expected
+    assert pack.recipients(replace(dev, facts=facts)) == expected
 
 
 @pytest.mark.parametrize("given", [_RECIPIENT[:-1], "age1", "AGE-SECRET-KEY-1QQ", "ssh-ed25519 A"])
 def test_what_is_no_recipient_is_not_shown(dev: Environment, given: str) -> None:
     with pytest.raises(InventoryError, match="ARTIFACT_RECIPIENTS: one of its 1 is no") as caught:
-        artifact.recipients(replace(dev, facts={"ARTIFACT_RECIPIENTS": given}))
+        pack.recipients(replace(dev, facts={"ARTIFACT_RECIPIENTS": given}))
     assert given == "age1" or given not in str(caught.value)
 
 
@@ -47,10 +51,10 @@ def test_strict_refuses_lint_findings(dev: Environment, monkeypatch: pytest.Monk
     said = PackedNode("", [], "")
     nodes = {node.config_name: said for node in dev.nodes}
     found = replace(_ARTIFACT, findings=2, nodes=nodes)
-    monkeypatch.setattr(artifact, "read", lambda _: found)
-    assert artifact.attached(dev, "f", False).artifact == found
+    monkeypatch.setattr(pack, "read", lambda _: found)
+    assert pack.attached(dev, "f", False).artifact == found
     with pytest.raises(ArtifactError, match="f: was made with 2 lint findings, and strict is set"):
-        artifact.attached(dev, "f", True)
+        pack.attached(dev, "f", True)
 
 
 def test_uncommitted_changes_are_told_and_refused_with_strict(
@@ -58,17 +62,17 @@ def test_uncommitted_changes_are_told_and_refused_with_strict(
 ) -> None:
     nodes = {node.config_name: PackedNode("", [], "") for node in dev.nodes}
     warned: list[str] = []
-    monkeypatch.setattr(artifact, "warn", warned.append)
+    monkeypatch.setattr(pack, "warn", warned.append)
     clean = replace(_ARTIFACT, nodes=nodes)
-    monkeypatch.setattr(artifact, "read", lambda _: clean)
-    artifact.tell(artifact.attached(dev, "f", True))
+    monkeypatch.setattr(pack, "read", lambda _: clean)
+    pack.tell(pack.attached(dev, "f", True))
     assert warned == []
-    monkeypatch.setattr(artifact, "read", lambda _: replace(clean, dirty=True))
-    artifact.tell(artifact.attached(dev, "f", False))
+    monkeypatch.setattr(pack, "read", lambda _: replace(clean, dirty=True))
+    pack.tell(pack.attached(dev, "f", False))
     said = "f was made from a tree with uncommitted changes, so what it holds is in no commit"
     assert warned == [f"dev: {said}"]
     with pytest.raises(ArtifactError) as caught:
-        artifact.attached(dev, "f", True)
+        pack.attached(dev, "f", True)
     assert caught.value.message == f"{said.replace('f ', 'f: ', 1)}, and strict is set"
     assert "git status" in caught.value.hint
 
@@ -84,7 +88,7 @@ def test_keys_of_all_places_where_sops_looks(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(here.root / "config"))
     for key in keys:
         ciphertext = age.encrypt(b"text", [key.recipient])
-        assert age.decrypt(ciphertext, secrets.identities(dev)) == b"text"
+        assert age.decrypt(ciphertext, bundles.identities(dev)) == b"text"
     with pytest.raises(SecretsError, match="age cannot decrypt: no identity matched"):
         age.decrypt(ciphertext, [keys[0].identity])
     with pytest.raises(SecretsError, match="age cannot decrypt: "):
@@ -94,13 +98,13 @@ def test_keys_of_all_places_where_sops_looks(
     assert keys[0].recipient[:-1] not in str(caught.value)
     monkeypatch.setenv("SOPS_AGE_KEY_FILE", "gone")
     with pytest.raises(SecretsError, match="gone: cannot be read"):
-        secrets.identities(dev)
+        bundles.identities(dev)
 
 
 def test_a_leak_makes_no_artifact() -> None:
-    artifact.refuse_leaks({"a": b"x: 1\n"}, ["abcdef.0123"])
+    pack.refuse_leaks({"a": b"x: 1\n"}, ["abcdef.0123"])
     with pytest.raises(ArtifactError, match=r"lint\.txt: holds a value of the secrets bundle"):
-        artifact.refuse_leaks({"a": b"", "lint.txt": b"is abcdef.0123"}, ["abcdef.0123"])
+        pack.refuse_leaks({"a": b"", "lint.txt": b"is abcdef.0123"}, ["abcdef.0123"])
 
 
 @pytest.mark.parametrize("made", [True, False])
@@ -109,7 +113,7 @@ def test_configs_in_which_two_nodes_have_one_name_make_no_artifact_and_are_not_d
 ) -> None:
     config = b"kind: HostnameConfig\nhostname: same\n"
     names = [node.config_name for node in dev.nodes]
-    packed = PackedNode(artifact.sha256_of(config), [], "")
+    packed = PackedNode(pack.sha256_of(config), [], "")
     complete = archive.pack({f"{name}.yaml": config for name in names}, 0)
     genuine = replace(
         _ARTIFACT,
@@ -119,12 +123,12 @@ def test_configs_in_which_two_nodes_have_one_name_make_no_artifact_and_are_not_d
         encrypted=complete,
     )
     monkeypatch.setattr(git, "commit", lambda: None)
-    monkeypatch.setattr(artifact, "validated_config", lambda *_: config)
-    monkeypatch.setattr(secrets, "seal", lambda *_: genuine.seal)
-    monkeypatch.setattr(secrets, "identities", lambda *_: [b"key"])
+    monkeypatch.setattr(pack, "validated_config", lambda *_: config)
+    monkeypatch.setattr(bundles, "seal", lambda *_: genuine.seal)
+    monkeypatch.setattr(bundles, "identities", lambda *_: [b"key"])
     monkeypatch.setattr(age, "decrypt", lambda *_: complete)
     with pytest.raises(InventoryError, match="have the same host name by their machine configs"):
-        (artifact.make if made else partial(artifact.opened, artifact=genuine))(dev)
+        (pack.make if made else partial(pack.opened, artifact=genuine))(dev)
 
 
 class _Api:
@@ -157,17 +161,17 @@ def test_roll_out_without_markers_asks_the_nodes(
     def api(_: Environment, node: Node) -> _Api:
         return _Api(by_name[node.name])
 
-    monkeypatch.setattr(rollout, "secure_api", api)
-    monkeypatch.setattr(rollout, "connection_error", lambda _: "")
-    monkeypatch.setattr(rollout, "_seen_running", set())
+    monkeypatch.setattr(turns, "secure_api", api)
+    monkeypatch.setattr(turns, "connection_error", lambda _: "")
+    monkeypatch.setattr(turns, "_seen_running", set())
     deployed = replace(dev, artifact=_ARTIFACT)
     first, second = deployed.control_planes
-    with pytest.raises(NodeError, match="refused"), rollout.turn(deployed, first):
+    with pytest.raises(NodeError, match="refused"), turns.turn(deployed, first):
         raise NodeError("refused")
     if stops:
         stopped = pytest.raises(NodeError, match="the roll-out stopped at cp_1")
-        with stopped, rollout.turn(deployed, second):
+        with stopped, turns.turn(deployed, second):
             pass
         return
-    with rollout.turn(deployed, second):
+    with turns.turn(deployed, second):
         pass

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import archive, artifact_diff
+from talosmake.artifact import archive, diff
 
 _CONFIG = "machine:\n  sysctls:\n    vm.swappiness: {}\n  token: <redacted>\n"
 
@@ -25,7 +25,7 @@ def test_what_changes_as_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[
     packed(new / "talos-dev-2.tar.gz", "dev", "dev: 1", a=_CONFIG.format(2), b=_CONFIG, d="x: 1\n")
     packed(new / "talos-prod-2.tar.gz", "prod", a=_CONFIG)
     packed(old / "talos-prod-1.tar.gz", "prod", a=_CONFIG)
-    assert artifact_diff.main([str(old), str(new)]) == 0
+    assert diff.main([str(old), str(new)]) == 0
     fence = "`" * 8
     assert capsys.readouterr().out.splitlines() == [
         "### dev: 3 of 4 machine configs change",
@@ -43,13 +43,13 @@ def test_what_changes_as_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = packed(tmp_path / "talos-dev-1.tar.gz", "dev", a="x: 1\n")
-    assert artifact_diff.main([str(path)]) == 1
+    assert diff.main([str(path)]) == 1
     assert "usage: " in capsys.readouterr().err
     packed(tmp_path / "talos-dev-2.tar.gz", "dev", a="x: 1\n")
-    assert artifact_diff.main([str(tmp_path), str(path)]) == 1
+    assert diff.main([str(tmp_path), str(path)]) == 1
     assert "is the second artifact of dev" in capsys.readouterr().err
     path.write_bytes(b"")
-    assert artifact_diff.main([str(path), str(path)]) == 1
+    assert diff.main([str(path), str(path)]) == 1
     assert "is no artifact" in capsys.readouterr().err
     # A base that has none yet.
-    assert artifact_diff.main([str(tmp_path / "none"), str(tmp_path / "none")]) == 0
+    assert diff.main([str(tmp_path / "none"), str(tmp_path / "none")]) == 0

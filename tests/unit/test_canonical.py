@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import canonical, inventory, settings
-from scripts.errors import ConfigError, InventoryError
-from scripts.inject import inject
+from talosmake.base.errors import ConfigError, InventoryError
+from talosmake.inventory import canonical, environments, settings
+from talosmake.patches.inject import inject
 from tests.project import CLUSTER_ENV, Project
 
 MAC = "52:54:00:ab:cd:ef"
@@ -66,7 +66,7 @@ def test_a_node_and_its_patches_have_one_form(
     small: Project, name: str, form: str, written: str
 ) -> None:
     small.node("dev", "workers", "worker_1", "10.9.0.21", f'{name}="{written}"\n')
-    node = inventory.load("dev").node("worker", "worker_1")
+    node = environments.load("dev").node("worker", "worker_1")
     assert inject(f"a: '${{{name}}}'", node.facts, Path("x.yaml")) == f"a: '{form}'"
     seen = {
         "NODE_MAC": node.mac,
@@ -81,7 +81,7 @@ def test_a_node_and_its_patches_have_one_form(
 
 def test_the_address_has_one_form(small: Project) -> None:
     small.node("dev", "workers", "worker_1", "FD00:0:0::21")
-    node = inventory.load("dev").node("worker", "worker_1")
+    node = environments.load("dev").node("worker", "worker_1")
     assert node.address == node.endpoint == "fd00::21"
     facts = {node.facts[name] for name in ("NODE_IP", "NODE_ENDPOINT", "NODE_ENDPOINT_HOST")}
     assert facts == {"fd00::21"}
@@ -93,7 +93,7 @@ def test_a_cluster_and_its_patches_have_one_form(
 ) -> None:
     lines = [line for line in CLUSTER_ENV.splitlines() if not line.startswith(f"{name}=")]
     small.environment("dev", f'{name}="{written}"\n', "\n".join(lines) + "\n")
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     assert environment.facts[name] == form
     assert {node.facts[name] for node in environment.nodes} == {form}
     cluster = environment.cluster
@@ -109,7 +109,7 @@ def test_a_cluster_and_its_patches_have_one_form(
 def test_defaults_have_one_form_too(small: Project) -> None:
     without = CLUSTER_ENV.replace("TALOS_VERSION=v1.13.0\n", "")
     small.environment("dev", cluster_env=without)
-    environment = inventory.load("dev", {"TALOS_VERSION": "1.13.0"})
+    environment = environments.load("dev", {"TALOS_VERSION": "1.13.0"})
     assert environment.cluster.talos_version == environment.facts["TALOS_VERSION"] == "v1.13.0"
 
 
@@ -153,7 +153,7 @@ def test_what_has_no_form_is_quoted_as_it_is_written(small: Project, name: str, 
     own = f"NODE_IP=10.9.0.21\n{name}={text}\n" if name != "NODE_IP" else f"NODE_IP={text}\n"
     small.write("patches/envs/dev/workers/worker_1/node.env", own)
     with pytest.raises(InventoryError) as error:
-        inventory.load("dev")
+        environments.load("dev")
     assert f"worker_1/node.env: {name}=" in error.value.message
     assert text in error.value.message
     assert error.value.hint

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import cilium, inventory, render, secrets, talosctl
-from scripts.errors import PatchError
-from scripts.model import Environment
+from talosmake.base.errors import PatchError
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
+from talosmake.render import cilium, machine_config
+from talosmake.secrets import bundles
+from talosmake.talos import generate
 from tests.project import CLUSTER_ENV, REPOSITORY, Project
 
 JOB = CLUSTER_ENV.replace("CNI_INSTALL=none", "CNI_INSTALL=job\nCILIUM_VERSION=1.20.2")
@@ -20,7 +23,7 @@ HELM = CLUSTER_ENV.replace("CNI_INSTALL=none", "CNI_INSTALL=helm\nCILIUM_VERSION
 OWN = "patches/envs/dev/cilium.yaml"
 SHARED = "patches/cilium/manifests"
 ADDED = "patches/envs/dev/cilium/manifests"
-BUNDLE = talosctl.gen_secrets("v1.13")
+BUNDLE = generate.gen_secrets("v1.13")
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def dev(here: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     here.write(
         "patches/cilium/values.yaml", (REPOSITORY / cilium.SHARED / "values.yaml").read_text()
     )
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: BUNDLE)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: BUNDLE)
     return here
 
 
@@ -42,19 +45,19 @@ def config_map(name: str) -> str:
 
 def inlined(environment: Environment | None = None) -> dict[str, str]:
     """Names and contents of the layer's inline manifests, in order."""
-    layer = yaml.safe_load(cilium.render_layer(environment or inventory.load("dev")))
+    layer = yaml.safe_load(cilium.render_layer(environment or environments.load("dev")))
     assert list(layer) == ["cluster"]
     return {entry["name"]: entry["contents"] for entry in layer["cluster"]["inlineManifests"]}
 
 
 def rendered(name: str) -> Any:
     """A node's main document, its environment's layer made before."""
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     if environment.cilium:
         cilium.write_layer(environment)
     node = next(node for node in environment.nodes if node.name == name)
-    config = render.render(environment, node)
-    assert talosctl.validate(config) == ""
+    config = machine_config.render(environment, node)
+    assert generate.validate(config) == ""
     return next(yaml.safe_load_all(config))
 
 
@@ -67,7 +70,7 @@ def test_values_are_shared_ones_and_then_the_environments(dev: Project) -> None:
     dev.write(OWN, "MTU: ${MTU}\nhubble:\n  enabled: false\nipam:\n  mode: null\nlist: [2]\n")
     shared = dev.read("patches/cilium/values.yaml") + "list: [1, 1]\n"
     dev.write("patches/cilium/values.yaml", shared)
-    values = cilium.values_of(inventory.load("dev"))
+    values = cilium.values_of(environments.load("dev"))
     assert values["hubble"] == {
         "tls": {"auto": {"enabled": True, "method": "cronJob"}},
         "enabled": False,
@@ -76,7 +79,7 @@ def test_values_are_shared_ones_and_then_the_environments(dev: Project) -> None:
 
 
 def test_job_installs_the_pinned_version_with_the_values(dev: Project) -> None:
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     found = objects(inlined()["cilium"])
     data = found["ConfigMap"]["data"]
     assert json.loads(data["values.yaml"]) == cilium.values_of(environment)
@@ -272,7 +275,7 @@ def test_private_key_is_refused_and_not_shown(dev: Project, file: str) -> None:
     text = yaml.safe_dump({"hubble": {"tls": {"server": {"key": key}}}})
     dev.write(file, text if file == OWN else config_map("a") + "data:\n  " + text)
     with pytest.raises(PatchError) as error:
-        cilium.write_layer(inventory.load("dev"))
+        cilium.write_layer(environments.load("dev"))
     assert "there is a private key in the manifest 'cilium" in error.value.message
     assert "hunter2" not in str(error.value)
     assert not (dev.root / "rendered_configs").exists()
@@ -281,12 +284,12 @@ def test_private_key_is_refused_and_not_shown(dev: Project, file: str) -> None:
 def test_encrypted_manifest_is_not_taken(dev: Project) -> None:
     dev.write(f"{SHARED}/a.sops.yaml", "a: ENC[x]\n")
     with pytest.raises(PatchError, match=r"manifests/a\.sops\.yaml: is not read") as error:
-        cilium.files_of(inventory.load("dev"))
+        cilium.files_of(environments.load("dev"))
     assert "are not decrypted" in error.value.hint
 
 
 def test_layer_is_the_same_each_time_and_for_its_owner_only(dev: Project) -> None:
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     cilium.write_layer(environment)
     path = dev.root / environment.paths.cilium
     assert path.read_text() == cilium.render_layer(environment)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import cilium_facts
-from scripts.errors import InventoryError
-from scripts.model import CniInstall
+from talosmake.base.errors import InventoryError
+from talosmake.inventory import cilium_facts
+from talosmake.inventory.model import CniInstall
 
 FILE = Path("cluster.env")
 JOB = {"CILIUM_VERSION": "1.20.2"}

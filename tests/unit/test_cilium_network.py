@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import cilium, cilium_network, inventory, lint_rules, lint_step, render, secrets
-from scripts.cilium_network import Subnets
-from scripts.errors import PatchError
+from talosmake.base.errors import PatchError
+from talosmake.checks import lint, lint_rules
+from talosmake.inventory import environments
+from talosmake.render import cilium, cilium_network, machine_config
+from talosmake.render.cilium_network import Subnets
+from talosmake.secrets import bundles
 from tests.project import Project
 from tests.unit.test_cilium import HELM, JOB, OWN, dev, inlined, objects
 
@@ -43,7 +46,7 @@ def test_values_follow_from_the_pods_subnets(pods: tuple[str, ...], values: Any)
 def test_any_layer_of_the_control_planes_counts(dev: Project, layer: str) -> None:
     dev.environment("dev", f"PODS={SIX}\n", cluster_env=JOB)
     dev.write(layer, network("${PODS}"))
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     assert cilium_network.planned(environment).pods == (SIX,)
     values = yaml.safe_load(objects(inlined()["cilium"])["ConfigMap"]["data"]["values.yaml"])
     assert (values["ipv4"], values["ipv6"]) == ({"enabled": False}, {"enabled": True})
@@ -54,7 +57,7 @@ def test_later_layers_replace_and_a_workers_do_not_count(dev: Project) -> None:
     dev.write("patches/common.yaml", network(SIX))
     dev.patch("dev", "control_planes", "cp_1", network(FOUR))
     dev.patch("dev", "workers", "worker_1", network(SIX))
-    values = cilium.values_of(inventory.load("dev"))
+    values = cilium.values_of(environments.load("dev"))
     assert not {"ipv4", "ipv6"} & values.keys()
 
 
@@ -77,7 +80,7 @@ def test_the_chart_gets_them_as_well(dev: Project) -> None:
 def test_own_values_win_as_long_as_they_fit(dev: Project) -> None:
     """Before pods have IPv6, or with addresses that are not the cluster's."""
     dev.write(OWN, "ipv6: {enabled: true}\nipam: {mode: cluster-pool}\n")
-    assert cilium.values_of(inventory.load("dev"))["ipv6"] == {"enabled": True}
+    assert cilium.values_of(environments.load("dev"))["ipv6"] == {"enabled": True}
     inlined()
     dev.write(OWN, "ipv6: {enabled: true}\n")
     with pytest.raises(PatchError, match=r"ipv6\.enabled: must be false"):
@@ -101,11 +104,11 @@ def test_encrypted_subnets_are_found_in_the_complete_config(
 ) -> None:
     """They are not looked into before the layer is made."""
     dev.write("patches/envs/dev/common.sops.yaml", "sops: {}\n")
-    monkeypatch.setattr(secrets, "plaintext_of", lambda *_: network(FOUR, SIX).encode())
-    environment = inventory.load("dev")
+    monkeypatch.setattr(bundles, "plaintext_of", lambda *_: network(FOUR, SIX).encode())
+    environment = environments.load("dev")
     cilium.write_layer(environment)
     for node in environment.nodes:
-        view = lint_step.node_view(environment, node, render.render(environment, node))
+        view = lint.node_view(environment, node, machine_config.render(environment, node))
         found = [each.what for each in lint_rules.of_node(view) if each.rule == "cilium-values"]
         assert found == [
             f"ipv6.enabled: must be true, because podSubnets has an IPv6 subnet ({FOUR}, {SIX})"
@@ -118,7 +121,7 @@ def test_encrypted_subnets_are_found_in_the_complete_config(
 def test_broken_patches_are_left_to_where_they_are_rendered(dev: Project) -> None:
     dev.write("patches/common.yaml", "a: ${UNKNOWN_NAME} # Subnets\n")
     dev.patch("dev", "control_planes", "cp_1", "Subnets: [\n")
-    assert cilium_network.planned(inventory.load("dev")) == Subnets()
+    assert cilium_network.planned(environments.load("dev")) == Subnets()
 
 
 @pytest.mark.parametrize(

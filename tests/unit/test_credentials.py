@@ -10,16 +10,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import certificates, credentials, inventory, lifetimes, live, secrets, talosctl
-from scripts.errors import SecretsError
-from scripts.model import Access, Environment
+from talosmake.base import certificates
+from talosmake.base.errors import SecretsError
+from talosmake.inventory import environments, lifetimes
+from talosmake.inventory.model import Access, Environment
+from talosmake.render import credentials
+from talosmake.secrets import bundles
+from talosmake.talos import client_certificates, observe, talosctl
+from talosmake.talos import generate as talos_generate
 from tests.aged import CONTRACT, KEPT, SPOILED, age
 from tests.project import Project
 
 
 @pytest.fixture(scope="session")
 def bundle() -> bytes:
-    return talosctl.gen_secrets(CONTRACT)
+    return talos_generate.gen_secrets(CONTRACT)
 
 
 @pytest.fixture
@@ -28,9 +33,9 @@ def dev(project: Project, monkeypatch: pytest.MonkeyPatch, bundle: bytes) -> Env
     project.node("dev", "control_planes", "cp_1", "10.9.0.11")
     project.write("secrets/dev.yaml", "stands for the encrypted one\n")
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: bundle)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: bundle)
     _forget(monkeypatch)
-    return inventory.load("dev")
+    return environments.load("dev")
 
 
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +76,7 @@ def test_whatever_happened_to_it_a_good_one_is_there_after_it(
     _good(dev, bundle)
     _forget(monkeypatch)
     assert credentials.revision(dev) == due
-    assert credentials.problem(dev) == ""
+    assert client_certificates.problem(dev) == ""
     if what:
         assert (dev.paths.client_certificate.read_bytes() == before) == (what in KEPT)
 
@@ -96,9 +101,9 @@ def test_bundle_that_was_only_encrypted_anew_makes_no_new_certificate(dev: Envir
     credentials.ensure(dev)
     before = dev.paths.client_certificate.read_bytes()
     dev.bundle.write_text("for one recipient more\n")
-    assert "another state of the secrets bundle" in credentials.reason(dev)
+    assert "another state of the secrets bundle" in client_certificates.reason(dev)
     credentials.ensure(dev)
-    assert credentials.reason(dev) == ""
+    assert client_certificates.reason(dev) == ""
     assert dev.paths.client_certificate.read_bytes() == before
 
 
@@ -106,8 +111,8 @@ def test_another_bundle_makes_one(
     dev: Environment, bundle: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     credentials.ensure(dev)
-    other = talosctl.gen_secrets(CONTRACT)
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: other)
+    other = talos_generate.gen_secrets(CONTRACT)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: other)
     dev.bundle.write_text("another one\n")
     credentials.ensure(dev)
     _good(dev, other)
@@ -117,7 +122,7 @@ def test_another_bundle_makes_one(
 def test_it_lives_as_long_as_git_says(dev: Environment, hours: int) -> None:
     credentials.ensure(dev)
     changed = replace(dev, settings=replace(dev.settings, cert_hours=hours))
-    assert "CERT_TTL" in credentials.reason(changed)
+    assert "CERT_TTL" in client_certificates.reason(changed)
     credentials.ensure(changed)
     read = certificates.of_talosconfig(dev.paths.talosconfig.read_bytes())
     assert read.until - read.since == timedelta(hours=hours)
@@ -156,7 +161,7 @@ def _without_key(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_: Environment) -> bytes:
         raise SecretsError("there is no age key to decrypt it with")
 
-    monkeypatch.setattr(secrets, "bundle_of", refused)
+    monkeypatch.setattr(bundles, "bundle_of", refused)
 
 
 @pytest.mark.parametrize(
@@ -167,9 +172,9 @@ def test_who_looks_has_a_certificate_for_that(
 ) -> None:
     asked = credentials.looking(dev, access)
     path = dev.paths.state / f"talosconfig-{access}"
-    api = live.secure_api(asked, dev.control_planes[0])
+    api = observe.secure_api(asked, dev.control_planes[0])
     assert api.talosconfig == path
-    assert live.secure_api(dev, dev.control_planes[0]).talosconfig == dev.paths.talosconfig
+    assert observe.secure_api(dev, dev.control_planes[0]).talosconfig == dev.paths.talosconfig
     read = certificates.of_talosconfig(path.read_bytes())
     assert read.organizations == (role,)
     assert read.until - read.since == timedelta(hours=hours)
@@ -196,28 +201,28 @@ def test_who_looks_without_the_key_takes_the_talosconfig_that_is_there(
 
 def test_of_several_at_once_one_makes_it(dev: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    generate = talosctl.gen_talosconfig
+    generate = talos_generate.gen_talosconfig
 
     def counted(*arguments: object) -> bytes:
         made.append(arguments)
         return generate(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(talosctl, "gen_talosconfig", counted)
+    monkeypatch.setattr(talos_generate, "gen_talosconfig", counted)
     threads = [threading.Thread(target=credentials.ensure, args=(dev,)) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(made) == 1
-    assert credentials.problem(dev) == ""
+    assert client_certificates.problem(dev) == ""
 
 
 def test_marker_holds_nothing_secret(dev: Environment, bundle: bytes) -> None:
     credentials.ensure(dev)
-    text = credentials.marker_file(dev, Access.ADMIN).read_text()
+    text = client_certificates.marker_file(dev, Access.ADMIN).read_text()
     document = yaml.safe_load(dev.paths.client_certificate.read_bytes())
     [context] = document["contexts"].values()
-    for secret in (context["key"], context["crt"], *secrets.secret_values(bundle)):
+    for secret in (context["key"], context["crt"], *bundles.secret_values(bundle)):
         assert secret not in text
     assert json.loads(text)["role"] == "os:admin"
 
@@ -226,10 +231,10 @@ def test_what_a_node_does_not_take_has_a_remedy_that_helps(dev: Environment, bun
     """The message for a certificate that is not good says what the run then does."""
     error = talosctl.CallError(talosctl.Failure.CERTIFICATE_EXPIRED, "tls: expired certificate")
     credentials.ensure(dev)
-    hint = live.judged(dev, dev.control_planes[0], error).hint
+    hint = observe.judged(dev, dev.control_planes[0], error).hint
     assert "this clock or the node's is wrong" in hint  # the certificate is good
     SPOILED["expired"](dev.paths.root, bundle)
-    hint = live.judged(dev, dev.control_planes[0], error).hint
+    hint = observe.judged(dev, dev.control_planes[0], error).hint
     assert hint.startswith("rendered_configs/dev/talosconfig: it expired on ")
     assert hint.endswith("Remove it, and run the same command again: it makes a new one.")
     dev.paths.talosconfig.unlink()
@@ -251,7 +256,7 @@ def test_what_a_node_does_not_take_has_a_remedy_that_helps(dev: Environment, bun
     ],
 )
 def test_talosconfig_that_cannot_be_used(bundle: bytes, change: object, problem: str) -> None:
-    made = yaml.safe_load(talosctl.gen_talosconfig("talos-test", bundle, "os:admin", 1))
+    made = yaml.safe_load(talos_generate.gen_talosconfig("talos-test", bundle, "os:admin", 1))
     with pytest.raises(ValueError, match=problem) as error:
         certificates.of_talosconfig(yaml.safe_dump(change(made)).encode())  # type: ignore[operator]
     assert made["contexts"]["talos-test"]["key"] not in str(error.value)
@@ -263,7 +268,7 @@ def _with(document: dict[str, dict[str, dict[str, str]]], **values: str) -> obje
 
 
 def _other(key: str) -> str:
-    made = talosctl.gen_talosconfig("x", talosctl.gen_secrets(CONTRACT), "os:admin", 1)
+    made = talos_generate.gen_talosconfig("x", talos_generate.gen_secrets(CONTRACT), "os:admin", 1)
     return str(yaml.safe_load(made)["contexts"]["x"][key])
 
 
@@ -273,7 +278,7 @@ def test_nothing_of_the_ca_is_a_file_on_a_disk(
     """What talosctl reads and writes are links to memory, and they are gone after it."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     seen: list[tuple[str, bool]] = []
-    run = talosctl._run
+    run = talosctl.run_talosctl
 
     def watched(*arguments: str, **options: object) -> object:
         found = [path for path in tmp_path.rglob("*") if not path.is_dir()]
@@ -284,8 +289,8 @@ def test_nothing_of_the_ca_is_a_file_on_a_disk(
         assert not [part for part in arguments if "PRIVATE" in part]
         return result
 
-    monkeypatch.setattr(talosctl, "_run", watched)
-    talosctl.gen_talosconfig("c", bundle, "os:admin", 1)
+    monkeypatch.setattr(talos_generate, "run_talosctl", watched)
+    talos_generate.gen_talosconfig("c", bundle, "os:admin", 1)
     assert {name for name, _ in seen} == {"ca.crt", "ca.key", "new.key", "new.csr", "new.crt"}
     assert all(link for _, link in seen)
     assert list(tmp_path.iterdir()) == []

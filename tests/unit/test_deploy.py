@@ -7,23 +7,26 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from scripts import deploy, guard, inventory
-from scripts.errors import NodeError
-from scripts.live import Live, State
-from scripts.model import Environment
-from scripts.talosctl import CallError, Failure
+from talosmake.base.errors import NodeError
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
+from talosmake.rollout import apply as rollout_apply
+from talosmake.rollout import bootstrap as rollout_bootstrap
+from talosmake.rollout import guard
+from talosmake.talos.observe import Observation, State
+from talosmake.talos.talosctl import CallError, Failure
 from tests.project import Project
 
 CONFIG = b"machine: {type: worker}\n"
-RUNNING = Live(State.RUNNING, config=CONFIG)
-MAINTENANCE = Live(State.MAINTENANCE)
+RUNNING = Observation(State.RUNNING, config=CONFIG)
+MAINTENANCE = Observation(State.MAINTENANCE)
 
 
 @dataclass
 class Machine:
     """A node that shows one state after the other, and answers each apply with a failure."""
 
-    shows: Iterator[Live]
+    shows: Iterator[Observation]
     fails: Iterator[Failure]
     address: str = "10.9.0.21"
     applied: list[bytes] = field(default_factory=list)
@@ -42,15 +45,15 @@ class Machine:
 
 @pytest.fixture
 def dev(small: Project) -> Environment:
-    return inventory.load("dev")
+    return environments.load("dev")
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine(iter(()), iter(()))
-    monkeypatch.setattr(deploy, "observe", lambda *_: next(made.shows))
-    monkeypatch.setattr(deploy, "maintenance_api", lambda *_: made)
-    monkeypatch.setattr(deploy, "secure_api", lambda *_: made)
+    monkeypatch.setattr(rollout_apply, "observe", lambda *_: next(made.shows))
+    monkeypatch.setattr(rollout_apply, "maintenance_api", lambda *_: made)
+    monkeypatch.setattr(rollout_apply, "secure_api", lambda *_: made)
     monkeypatch.setattr(guard, "check_machine", lambda *_: None)
     monkeypatch.setattr(guard, "check_cluster", lambda *_: None)
     return made
@@ -62,7 +65,7 @@ def test_node_that_leaves_maintenance_mode_meanwhile_is_asked_again(
     """The answer to the first apply is lost; the second meets a node that took the first."""
     machine.shows = iter([MAINTENANCE, MAINTENANCE, MAINTENANCE, RUNNING, RUNNING])
     machine.fails = iter([Failure.UNREACHABLE, Failure.NOT_AUTHORIZED])
-    assert deploy._apply(dev, dev.workers[0], CONFIG) == ("none", deploy.UNCHANGED)
+    assert rollout_apply._apply(dev, dev.workers[0], CONFIG) == ("none", rollout_apply.UNCHANGED)
     assert machine.applied == [CONFIG, CONFIG]
     assert next(machine.shows, None) is None
 
@@ -70,20 +73,20 @@ def test_node_that_leaves_maintenance_mode_meanwhile_is_asked_again(
 def test_another_clusters_config_that_came_meanwhile_is_left_alone(
     dev: Environment, machine: Machine
 ) -> None:
-    machine.shows = iter([MAINTENANCE, Live(State.FOREIGN), Live(State.FOREIGN)])
+    machine.shows = iter([MAINTENANCE, Observation(State.FOREIGN), Observation(State.FOREIGN)])
     machine.fails = iter([Failure.NOT_AUTHORIZED])
     with pytest.raises(NodeError, match="belongs to another cluster"):
-        deploy._apply(dev, dev.workers[0], CONFIG)
+        rollout_apply._apply(dev, dev.workers[0], CONFIG)
     assert len(machine.applied) == 1
 
 
 def test_running_node_that_does_not_allow_it_is_not_asked_twice(
     dev: Environment, machine: Machine
 ) -> None:
-    machine.shows = iter([Live(State.RUNNING, config=b"machine: {type: controlplane}\n")])
+    machine.shows = iter([Observation(State.RUNNING, config=b"machine: {type: controlplane}\n")])
     machine.fails = iter([Failure.NOT_AUTHORIZED])
     with pytest.raises(NodeError) as caught:
-        deploy._apply(dev, dev.workers[0], CONFIG)
+        rollout_apply._apply(dev, dev.workers[0], CONFIG)
     assert "run the same command again: it makes a new one" in caught.value.hint
     assert len(machine.applied) == 1
 
@@ -94,8 +97,8 @@ def test_config_that_would_come_with_the_next_reboot_is_replaced(
     """Git went back to what the node runs, while another config is staged on it."""
     machine.persistent = b"machine: {type: worker, sysctls: {a: '1'}}\n"
     machine.shows = iter([RUNNING])
-    monkeypatch.setattr(deploy, "observe_securely", lambda *_: RUNNING)
-    mode, answer = deploy._apply(dev, dev.workers[0], CONFIG)
+    monkeypatch.setattr(rollout_apply, "observe_securely", lambda *_: RUNNING)
+    mode, answer = rollout_apply._apply(dev, dev.workers[0], CONFIG)
     assert (mode, answer) == ("auto", "Applied configuration without a reboot")
     assert machine.applied == [CONFIG]
 
@@ -122,8 +125,8 @@ def _bootstrapped(
     dev: Environment, monkeypatch: pytest.MonkeyPatch, planes: dict[str, Plane]
 ) -> str:
     assert [node.name for node in dev.control_planes] == [*planes]
-    monkeypatch.setattr(deploy, "secure_api", lambda _, node: planes[node.name])
-    return deploy._bootstrap(dev)
+    monkeypatch.setattr(rollout_bootstrap, "secure_api", lambda _, node: planes[node.name])
+    return rollout_bootstrap._bootstrap(dev)
 
 
 @pytest.fixture
@@ -132,7 +135,7 @@ def three(small: Project) -> Environment:
         small.node("dev", "control_planes", f"cp_{number}", f"10.9.0.1{number}")
     facts = small.read("patches/envs/dev/cluster.env")
     small.write("patches/envs/dev/cluster.env", f"{facts}NODE_TIMEOUT=3\n")
-    return inventory.load("dev")
+    return environments.load("dev")
 
 
 def test_new_cluster_is_bootstrapped(three: Environment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import elsewhere, inventory
-from scripts.errors import InventoryError
+from talosmake.base.errors import InventoryError
+from talosmake.inventory import elsewhere, environments
 from tests.project import CLUSTER_ENV, Project
 
 UUID = "4c4c4544-0042-3510-8052-b4c04f4d3332"
@@ -18,7 +18,9 @@ def found(small: Project, own: str, theirs: str, cluster: str = "") -> list[str]
     small.write(WORKER, own)
     small.environment("prod", cluster, cluster_env=OTHER)
     small.write(PROD, theirs)
-    return [f"{clash.file}: {clash.message}" for clash in elsewhere.clashes(inventory.load("dev"))]
+    return [
+        f"{clash.file}: {clash.message}" for clash in elsewhere.clashes(environments.load("dev"))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -51,11 +53,11 @@ def found(small: Project, own: str, theirs: str, cluster: str = "") -> list[str]
 def test_what_two_environments_have(small: Project, own: str, theirs: str, what: str) -> None:
     assert found(small, f"{own}\n", f"{theirs}\n") == [f"{WORKER}: {what} is in {PROD}, too"]
     with pytest.raises(InventoryError) as error:
-        elsewhere.check(inventory.load("dev"))
+        elsewhere.check(environments.load("dev"))
     assert error.value.message == f"{WORKER}: {what} is in {PROD}, too"
     assert "One machine is one environment's" in error.value.hint
     small.environment("dev", "LINT_OFF=machine-twice\n")
-    elsewhere.check(inventory.load("dev"))
+    elsewhere.check(environments.load("dev"))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_what_two_environments_have(small: Project, own: str, theirs: str, what:
 )
 def test_what_is_no_machine_in_two(small: Project, own: str, theirs: str) -> None:
     assert found(small, f"{own}\n", f"{theirs}\n") == []
-    elsewhere.check(inventory.load("dev"))
+    elsewhere.check(environments.load("dev"))
 
 
 def test_an_address_that_a_patch_gives(small: Project) -> None:
@@ -86,7 +88,7 @@ def test_an_address_that_a_patch_gives(small: Project) -> None:
 
 def test_one_endpoint_of_two_clusters(small: Project) -> None:
     small.environment("prod")
-    [clash] = elsewhere.clashes(inventory.load("dev"))
+    [clash] = elsewhere.clashes(environments.load("dev"))
     assert clash.message == (
         "CLUSTER_ENDPOINT https://10.9.0.10:6443 is in patches/envs/prod/cluster.env, too"
     )
@@ -105,4 +107,4 @@ def test_a_broken_environment_does_not_disturb(small: Project) -> None:
     (small.root / "patches/envs/bytes/workers/w").mkdir(parents=True)
     (small.root / "patches/envs/bytes/workers/w/node.env").write_bytes(b"\xff\xfe")
     small.write("patches/envs/file", "")
-    assert elsewhere.clashes(inventory.load("dev")) == []
+    assert elsewhere.clashes(environments.load("dev")) == []

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from scripts import envfile
-from scripts.errors import InventoryError
+from talosmake.base.errors import InventoryError
+from talosmake.inventory import envfile
 
 PATH = Path("cluster.env")
 ONE_LINE = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))

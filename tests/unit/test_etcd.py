@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import etcd, inventory, machine_record, talosctl
-from scripts.errors import NodeError
-from scripts.etcd import Etcd
-from scripts.node_names import Name
-from scripts.removed import removed_nodes
-from scripts.talosctl import EtcdStatus, Member
+from talosmake.base.errors import NodeError
+from talosmake.inventory import environments, machine_record
+from talosmake.inventory.node_names import Name
+from talosmake.inventory.removed import removed_nodes
+from talosmake.talos import api, etcd
+from talosmake.talos.api import Member
+from talosmake.talos.etcd import Etcd
+from talosmake.talos.talosctl import EtcdStatus
 from tests.project import Project
 
 
@@ -37,7 +39,7 @@ def test_who_may_leave(count: int, data: st.DataObject) -> None:
 def test_a_member_has_the_host_name_without_its_domain(small: Project) -> None:
     config = "kind: HostnameConfig\nhostname: first.k8s.example.com\n"
     small.write("rendered_configs/dev/controlplane-cp_1.yaml", config)
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     assert etcd.plane(dev, dev.first_control_plane).names == {"first"}
 
 
@@ -73,7 +75,7 @@ def test_who_may_reboot_while_others_have_to_join(
 ) -> None:
     for n in range(1, planes + 1):
         small.node("dev", "control_planes", f"cp_{n}", f"10.9.0.1{n}")
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     owners = {f"{n:x}": node for n, node in enumerate(dev.control_planes[:count], 1)}
     seen = Etcd(members(count), {f"{n:x}": "refused" for n in down}, owners=owners)
     why = seen.absence(dev.control_planes, dev.first_control_plane)
@@ -106,11 +108,11 @@ class Cluster:
         monkeypatch.setattr(
             etcd, "connection_error", lambda at: "" if at in self.at else f"{at}: refused"
         )
-        monkeypatch.setattr(talosctl.Node, "etcd_state", lambda _: "Running")
-        monkeypatch.setattr(talosctl.Node, "etcd_members", lambda _: list(self.members))
-        monkeypatch.setattr(talosctl.Node, "etcd_status", lambda node: self._status(node))
+        monkeypatch.setattr(api.NodeApi, "etcd_state", lambda _: "Running")
+        monkeypatch.setattr(api.NodeApi, "etcd_members", lambda _: list(self.members))
+        monkeypatch.setattr(api.NodeApi, "etcd_status", lambda node: self._status(node))
 
-    def _status(self, node: talosctl.Node) -> EtcdStatus:
+    def _status(self, node: api.NodeApi) -> EtcdStatus:
         self.asked.append(node.address)
         return EtcdStatus(self.at[node.address])
 
@@ -143,10 +145,10 @@ def test_names_from_patches_hide_no_dead_member(
     """The member cp-1 is cp_2; the order in which members are listed does not matter."""
     cluster = Cluster(monkeypatch, ZERO[::-1] if reverse else ZERO)
     cluster.at = {f"10.9.0.1{n}": f"{n:x}a" for n in (1, 2, 3) if n != dead}
-    seen = etcd.observe(inventory.load("dev"))
+    seen = etcd.observe(environments.load("dev"))
     assert seen.unhealthy() == f"cp-{dead - 1}: 10.9.0.1{dead}: refused"
     assert len(seen.healthy(seen.voters)) == 2
-    for node in inventory.load("dev").control_planes:
+    for node in environments.load("dev").control_planes:
         member = seen.member(node)
         assert member is not None
         assert member.address == node.address
@@ -161,7 +163,7 @@ def test_members_on_another_network_are_known_by_their_own_word_or_name(
         monkeypatch, [Member(f"{n:x}a", f"CP-{n - 1}.lan", f"192.168.7.{n}") for n in (1, 2, 3)]
     )
     cluster.at = {f"10.9.0.1{n}": f"{n:x}a" for n in (1, 2, 3) if n != dead}
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     seen = etcd.observe(dev)
     assert seen.unhealthy() == f"CP-{dead - 1}.lan: 10.9.0.1{dead}: refused"
     dead_member = seen.member(dev.control_planes[dead - 1])
@@ -177,7 +179,7 @@ def test_member_of_unknown_name_and_network_is_a_stranger(
     members = [*ZERO[:2], Member("3a", "talos-abc-def", "192.168.7.3")]
     cluster = Cluster(monkeypatch, members)
     cluster.at = {"10.9.0.11": "1a", "10.9.0.12": "2a"}
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     seen = etcd.observe(dev)
     assert seen.unhealthy() == "talos-abc-def: 192.168.7.3: refused"
     assert seen.member(dev.control_planes[2]) is None
@@ -191,7 +193,7 @@ def test_another_member_at_its_address_does_not_speak_for_it(
     gone = Member("9a", "old", "10.9.0.12")
     cluster = Cluster(monkeypatch, [*ZERO, gone])
     cluster.at = {f"10.9.0.1{n}": f"{n:x}a" for n in (1, 2, 3)}
-    seen = etcd.observe(inventory.load("dev"))
+    seen = etcd.observe(environments.load("dev"))
     assert seen.unhealthy() == "old: what answers at 10.9.0.12 is another member, 2a"
     assert seen.strangers == (gone,)
 
@@ -199,13 +201,13 @@ def test_another_member_at_its_address_does_not_speak_for_it(
 def test_removed_node_is_known_by_what_it_was_sent(
     three: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     machine_record.write(dev, dev.control_planes[2], Name("other", "other"))
     three.remove("patches/envs/dev/control_planes/cp_3")
     three.remove("rendered_configs/dev/controlplane-cp_3.yaml")
     cluster = Cluster(monkeypatch, [*ZERO[:2], Member("3a", "other", "192.168.7.3")])
     cluster.at = {"10.9.0.11": "1a", "10.9.0.12": "2a"}
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     seen = etcd.observe(dev)
     [removed] = removed_nodes(dev)
     assert seen.member(removed) == cluster.members[2]
@@ -217,7 +219,7 @@ def test_etcd_beside_the_cluster_is_a_doubt(
 ) -> None:
     cluster = Cluster(monkeypatch, ZERO)
     cluster.at = {"10.9.0.11": "1a", "10.9.0.12": "2a", "10.9.0.13": "ff"}
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     seen = etcd.observe(dev)
     assert seen.unhealthy() == ("the etcd of cp_3 is the member ff, which others do not list")
     with pytest.raises(NodeError, match="not clear which member of etcd cp_1 is") as refused:
@@ -227,7 +229,7 @@ def test_etcd_beside_the_cluster_is_a_doubt(
 
 def test_what_is_asked(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Members are asked at Git's address, or at their own where they are not in Git."""
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     known = (Member("1", "cp-1", "192.168.0.1"), Member("2", "cp-2", "10.9.0.12"))
     cluster = Cluster(monkeypatch, list(known))
     cluster.at = {"10.9.0.11": "1", "10.9.0.12": "2"}
@@ -239,7 +241,7 @@ def test_what_is_asked(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     del cluster.at["10.9.0.12"]
     assert etcd.observe(dev).unhealthy() == "cp-2: 10.9.0.12: refused"
 
-    monkeypatch.setattr(talosctl.Node, "etcd_state", lambda _: "Preparing")
+    monkeypatch.setattr(api.NodeApi, "etcd_state", lambda _: "Preparing")
     assert "cp_1: its etcd is Preparing" in etcd.observe(dev).silence
 
     monkeypatch.setattr(etcd, "connection_error", lambda _: "connection refused")

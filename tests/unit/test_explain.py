@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import provenance
-from scripts.explain import BASE, Explanation, Source, lines
+from talosmake.report import provenance
+from talosmake.report.explain import BASE, Explanation, Source, lines
 
 CONFIG = {
     "machine": {

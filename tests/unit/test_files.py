@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts import files
-from scripts.errors import ConfigError
+from talosmake.base import files
+from talosmake.base.errors import ConfigError
 from tests.project import REPOSITORY
 
 
@@ -69,11 +69,11 @@ def test_killed_write_leaves_the_old_content_and_is_made_good(tmp_path: Path) ->
     files.write_atomically(path, "old")
     program = (
         "import os, pathlib, signal\n"
-        "from scripts import files\n"
+        "from talosmake.base import files\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"files.write_atomically(pathlib.Path({str(path)!r}), 'new')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=False)
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY / "scripts", check=False)
     assert done.returncode == -9
     assert path.read_text() == "old"
     assert names(tmp_path) == [".config.tmp", "config"]
@@ -100,7 +100,7 @@ def test_each_of_two_processes_writes_its_own_file(tmp_path: Path) -> None:
 
 WRITE_OFTEN = """
 import pathlib, sys
-from scripts import files
+from talosmake.base import files
 path = pathlib.Path(sys.argv[1])
 for number in range(300):
     files.write_atomically(path, sys.argv[2] * 5000)
@@ -112,7 +112,9 @@ files.create_exclusively(path.with_name("key"), sys.argv[2] * 5000)
 def test_many_writers_never_mix(tmp_path: Path) -> None:
     path = tmp_path / "config"
     running = [
-        subprocess.Popen([sys.executable, "-c", WRITE_OFTEN, str(path), letter], cwd=REPOSITORY)
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE_OFTEN, str(path), letter], cwd=REPOSITORY / "scripts"
+        )
         for letter in "abc"
     ]
     assert [process.wait() for process in running] == [0, 0, 0]

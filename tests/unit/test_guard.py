@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from scripts import guard, inventory, lint_step, secrets
-from scripts.errors import NodeError
-from scripts.guard import Cluster
-from scripts.model import Environment
+from talosmake.base.errors import NodeError
+from talosmake.checks import lint
+from talosmake.inventory import environments, places
+from talosmake.inventory.model import Environment
+from talosmake.rollout import guard
+from talosmake.rollout.guard import Cluster
 from tests.project import Project
 
 
@@ -22,7 +24,7 @@ def _running(identifier: str, name: str, role: str = "controlplane") -> bytes:
 
 @pytest.fixture
 def alone(small: Project) -> Environment:
-    return inventory.load("dev")
+    return environments.load("dev")
 
 
 @pytest.fixture
@@ -72,9 +74,9 @@ def test_role_that_is_not_known_is_another(alone: Environment) -> None:
 
 def test_copy_of_a_bundle_is_shared_like_the_bundle(dev: Project, small: Project) -> None:
     """Both fixtures are one project: dev has its secrets, small has this process work in it."""
-    assert not lint_step.shares_bundle(inventory.load("dev"))
+    assert not lint.shares_bundle(environments.load("dev"))
     small.environment("prod")
     small.node("prod", "control_planes", "cp_1", "10.9.1.11")
-    shutil.copy(secrets.own_bundle("dev"), secrets.own_bundle("prod"))
-    assert lint_step.shares_bundle(inventory.load("dev"))
-    assert lint_step.shares_bundle(inventory.load("prod"))
+    shutil.copy(places.own_bundle("dev"), places.own_bundle("prod"))
+    assert lint.shares_bundle(environments.load("dev"))
+    assert lint.shares_bundle(environments.load("prod"))

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import helm, process
-from scripts.errors import PatchError, ToolError
+from talosmake.base import process
+from talosmake.base.errors import PatchError, ToolError
+from talosmake.render import helm
 from tests.project import REPOSITORY, Project
 
 PLAIN = REPOSITORY / "tests/charts/plain"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts import hypervisor
-from scripts.errors import MachineError
+from talosmake.base.errors import MachineError
+from talosmake.machines import connect
 
 
 def refused(uri: str) -> str:
     with pytest.raises(MachineError) as error:
-        hypervisor.connect(uri)
+        connect.connect(uri)
     return str(error.value)
 
 
@@ -34,7 +34,7 @@ def test_a_libvirt_that_does_not_run(tmp_path: Path) -> None:
 
 def test_a_libvirt_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("libvirt", reason="libvirt-python is not installed")
-    monkeypatch.setattr(hypervisor, "_CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(connect, "_CONNECT_TIMEOUT", 0.5)
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind("s")
@@ -55,4 +55,4 @@ def test_a_libvirt_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_hints(message: str, hint: str) -> None:
-    assert hint in str(hypervisor._connect_error("qemu:///system", message))
+    assert hint in str(connect._connect_error("qemu:///system", message))

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import age, identity, inventory, render, secrets, talosctl
-from scripts.errors import PatchError
-from scripts.model import Cluster, Role
+from talosmake.base.errors import PatchError
+from talosmake.inventory import environments
+from talosmake.inventory.model import Cluster, Role
+from talosmake.render import identity, machine_config
+from talosmake.secrets import age, bundles
+from talosmake.talos import generate
 from tests.project import Project, encrypted
 
 KEY = age.new_key()
-BUNDLE = talosctl.gen_secrets("v1.13")
-OTHER = talosctl.gen_secrets("v1.13")
+BUNDLE = generate.gen_secrets("v1.13")
+OTHER = generate.gen_secrets("v1.13")
 ENV = "patches/envs/dev"
 CLUSTER = Cluster("talos-test", "https://10.9.0.10:6443", "v1.13.0", "v1.13", "1.36.0")
 LAYERS = {
@@ -34,7 +37,7 @@ LAYERS = {
 @pytest.fixture
 def dev(small: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     Path(small.env["SOPS_AGE_KEY_FILE"]).write_bytes(KEY.identity)
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: BUNDLE)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: BUNDLE)
     return small
 
 
@@ -44,9 +47,9 @@ def write(project: Project, path: str, text: str) -> None:
 
 
 def rendered(name: str) -> Any:
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     node = next(node for node in environment.nodes if node.name == name)
-    return yaml.safe_load(render.render(environment, node).split(b"\n---")[0])
+    return yaml.safe_load(machine_config.render(environment, node).split(b"\n---")[0])
 
 
 def refused(name: str) -> PatchError:
@@ -57,7 +60,7 @@ def refused(name: str) -> PatchError:
 
 def foreign(role: Role) -> dict[str, Any]:
     """What another cluster's config, the one that a script once wrote, has of its own."""
-    config = yaml.safe_load(talosctl.gen_config(CLUSTER, role, OTHER, []).split(b"\n---")[0])
+    config = yaml.safe_load(generate.gen_config(CLUSTER, role, OTHER, []).split(b"\n---")[0])
     del config["machine"]["type"]
     return dict(config)
 
@@ -100,7 +103,7 @@ def test_each_place_is_held_against_the_bundle(dev: Project, place: str) -> None
 def test_whole_config_of_another_cluster_shows_nothing(dev: Project, role: Role, node: str) -> None:
     dev.patch("dev", role.directory, node, yaml.safe_dump(foreign(role)))
     error = refused(node)
-    for value in secrets.secret_values(OTHER):
+    for value in bundles.secret_values(OTHER):
         assert value not in str(error)
     for place in ("machine.token", "machine.ca.crt", "cluster.secret", "cluster.ca.crt"):
         assert f"{place} is not that of secrets/dev.yaml" in error.message
@@ -108,7 +111,7 @@ def test_whole_config_of_another_cluster_shows_nothing(dev: Project, role: Role,
 
 @pytest.mark.parametrize(("role", "node"), [(Role.CONTROLPLANE, "cp_1"), (Role.WORKER, "worker_1")])
 def test_whole_config_of_this_cluster_is_let_through(dev: Project, role: Role, node: str) -> None:
-    config = yaml.safe_load(talosctl.gen_config(CLUSTER, role, BUNDLE, []).split(b"\n---")[0])
+    config = yaml.safe_load(generate.gen_config(CLUSTER, role, BUNDLE, []).split(b"\n---")[0])
     own = {"machine": {"token": config["machine"]["token"], "ca": config["machine"]["ca"]}}
     taken = ("id", "secret", "token", "ca", "clusterName", "controlPlane", "aggregatorCA", "etcd")
     own["cluster"] = {key: value for key, value in config["cluster"].items() if key in taken}
@@ -148,7 +151,7 @@ def test_encryption_secret_that_the_bundle_has(
     bundle = yaml.safe_load(BUNDLE)
     del bundle["secrets"]["secretboxencryptionsecret"]  # a bundle has one of the two
     bundle["secrets"]["aescbcencryptionsecret"] = secret
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: yaml.safe_dump(bundle).encode())
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: yaml.safe_dump(bundle).encode())
     text = f"cluster:\n  aescbcEncryptionSecret: {secret}\n"
     dev.write(f"{ENV}/control_planes/common.yaml", text)
     assert rendered("cp_1")["cluster"]["aescbcEncryptionSecret"] == secret

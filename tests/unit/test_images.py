@@ -16,9 +16,9 @@ from typing import ClassVar
 
 import pytest
 
-from scripts import images
-from scripts.errors import ConfigError, MachineError
-from scripts.vm_model import Boot, Image, ImageKind
+from talosmake.base.errors import ConfigError, MachineError
+from talosmake.inventory.machines import Boot, Image, ImageKind
+from talosmake.machines import images
 from tests.project import REPOSITORY
 
 ENV = Path("cluster.env")
@@ -115,9 +115,9 @@ def test_without_a_network_it_says_which_file_to_put_where(served: str, tmp_path
 OBTAIN = """
 import sys
 from pathlib import Path
-from scripts import images
-from scripts.errors import TalosmakeError
-from scripts.vm_model import Image, ImageKind
+from talosmake.machines import images
+from talosmake.base.errors import TalosmakeError
+from talosmake.inventory.machines import Image, ImageKind
 try:
     print(images.obtain(Image(ImageKind.ISO, *sys.argv[1:]), Path("cluster.env"))[0])
 except TalosmakeError as error:
@@ -128,7 +128,11 @@ except TalosmakeError as error:
 def _obtaining(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", OBTAIN, *arguments]
     return subprocess.Popen(
-        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=REPOSITORY / "scripts",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -198,7 +202,7 @@ def test_why_it_cannot_be_fetched_is_said_in_a_few_words(served: str) -> None:
 def test_interrupted_download_leaves_nothing(
     served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.fetch.cancelled", lambda: True)
+    monkeypatch.setattr("talosmake.base.fetch.cancelled", lambda: True)
     with pytest.raises(MachineError, match="cannot be fetched: interrupted"):
         images.obtain(iso(served, DIGEST), ENV)
     assert cached(tmp_path) == []

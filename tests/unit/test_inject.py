@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from scripts.errors import PatchError
-from scripts.inject import inject, names
+from talosmake.base.errors import PatchError
+from talosmake.patches.inject import inject, names
 
 PATH = Path("common.yaml")
 NAMES = st.from_regex(r"[A-Z][A-Z0-9_]{0,9}", fullmatch=True)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts import installed, redacted
-from scripts.errors import SecretsError
-from scripts.installed import Talos
-from scripts.model import Cluster, Environment, Goal, Node, Role, Settings
-from scripts.schematic import PLAIN
-from scripts.talosctl import CallError, RunningTalos, _extensions
+from talosmake.base.errors import SecretsError
+from talosmake.inventory.model import Cluster, Environment, Goal, Node, Role, Settings
+from talosmake.inventory.schematic import PLAIN
+from talosmake.render import disclosure
+from talosmake.rollout import installed
+from talosmake.rollout.installed import Talos
+from talosmake.talos.api import _extensions
+from talosmake.talos.talosctl import CallError, RunningTalos
 
 ONE, OTHER = "0f" * 32, "a1" * 32
 CLUSTER = Cluster("c", "https://10.0.0.1:6443", "v1.13.6", "v1.13", "1.36.0")
@@ -199,22 +201,22 @@ def test_the_nodes_of_a_lab_cannot_be_upgraded() -> None:
 def test_an_image_of_an_encrypted_patch_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     patched = replace(NODE, patches=(Path("x/install.sops.yaml"),))
     environment = replace(ENVIRONMENT, nodes=(patched,))
-    secret = redacted.secrets_in([], [])
+    secret = disclosure.secrets_in([], [])
 
-    def secrets_of(*_: object) -> redacted.Secrets:
+    def secrets_of(*_: object) -> disclosure.Secrets:
         return replace(secret, places=frozenset({(("", ""), ("machine", "install", "image"))}))
 
-    monkeypatch.setattr(redacted, "secrets_of", secrets_of)
+    monkeypatch.setattr(disclosure, "secrets_of", secrets_of)
     [line] = to_do(runs("v1.13.0"), "hidden/installer:v1.13.6", environment)
     assert "hidden" not in line
-    monkeypatch.setattr(redacted, "secrets_of", lambda *_: secret)
+    monkeypatch.setattr(disclosure, "secrets_of", lambda *_: secret)
     [line] = to_do(runs("v1.13.0"), "shown/installer:v1.13.6", environment)
     assert "--image shown/installer:v1.13.6 " in line
 
-    def unreadable(*_: object) -> redacted.Secrets:
+    def unreadable(*_: object) -> disclosure.Secrets:
         raise SecretsError("no key")
 
-    monkeypatch.setattr(redacted, "secrets_of", unreadable)
+    monkeypatch.setattr(disclosure, "secrets_of", unreadable)
     [line] = to_do(runs("v1.13.0"), "hidden/installer:v1.13.6", environment)
     assert "hidden" not in line
 

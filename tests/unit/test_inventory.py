@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snakemake.cli import parse_config
 
-from scripts import inventory
-from scripts.errors import ConfigError, InventoryError
-from scripts.model import Environment, Goal, Node, Role
-from scripts.schematic import PLAIN
+from talosmake.base import merge
+from talosmake.base.errors import ConfigError, InventoryError
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment, Goal, Node, Role
+from talosmake.inventory.schematic import PLAIN
 from tests.project import CLUSTER_ENV, Project
 
 NAMES = st.from_regex(r"[A-Z_]{1,5}", fullmatch=True)
@@ -19,23 +20,23 @@ FACTS = st.dictionaries(NAMES, st.text())
 
 
 def dev() -> Environment:
-    return inventory.load("dev")
+    return environments.load("dev")
 
 
 def test_environments_are_directories(here: Project) -> None:
-    assert inventory.environment_names() == []
+    assert environments.environment_names() == []
     for name in ("prod", "dev", ".git"):
         here.environment(name)
     here.write("patches/envs/README.md", "")
-    assert inventory.environment_names() == ["dev", "prod"]
-    assert inventory.selected("all") == ["dev", "prod"]
-    assert inventory.selected("dev") == ["dev"]
+    assert environments.environment_names() == ["dev", "prod"]
+    assert environments.selected("all") == ["dev", "prod"]
+    assert environments.selected("dev") == ["dev"]
 
 
 def test_no_directory_for_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="there are: none; make a directory below patches/envs"):
-        inventory.selected(None)
+        environments.selected(None)
 
 
 def test_nodes_are_directories_sorted_by_role_and_name(small: Project) -> None:
@@ -67,7 +68,7 @@ def test_names_that_the_command_line_takes_for_numbers_are_refused(
         dev()
     small.environment(name)
     with pytest.raises(InventoryError, match=f"patches/envs/{name}: {message}"):
-        inventory.load(name)
+        environments.load(name)
 
 
 @pytest.mark.parametrize("name", ["n01", "1a", "0x10", "true", "no", "null", "1-2"])
@@ -146,7 +147,7 @@ def test_contract_up_to_the_version_is_fine(small: Project, written: str, contra
 def test_later_layers_of_facts_win(small: Project) -> None:
     small.environment("dev", "A=env\nB=env\n")
     small.node("dev", "workers", "worker_1", "10.9.0.21", "B=node\n")
-    environment = inventory.load("dev", {"A": "default", "B": "default", "C": "default"})
+    environment = environments.load("dev", {"A": "default", "B": "default", "C": "default"})
     facts = environment.node("worker", "worker_1").facts
     assert (facts["A"], facts["B"], facts["C"]) == ("env", "node", "default")
     assert environment.node("controlplane", "cp_1").facts["B"] == "env"
@@ -169,16 +170,16 @@ def test_built_in_facts(small: Project) -> None:
 def test_merged_facts_are_those_of_the_last_layer_that_has_them(
     one: dict[str, str], two: dict[str, str], three: dict[str, str]
 ) -> None:
-    assert inventory.merged(one, two, three) == {**one, **two, **three}
+    assert merge.merged(one, two, three) == {**one, **two, **three}
 
 
 @pytest.mark.parametrize("base", [True, None, "text", [1]])
 def test_merged_mapping_replaces_what_is_none_and_the_other_way(base: Any) -> None:
     mapping = {"b": {"c": 1}}
     other = {"b": base, "kept": 2}
-    assert inventory.merged({"a": other}, {"a": mapping}) == {"a": {**mapping, "kept": 2}}
-    assert inventory.merged({"a": mapping}, {"a": other}) == {"a": other}
-    assert inventory.merged({"a": base}, {"a": mapping}) == {"a": mapping}
+    assert merge.merged({"a": other}, {"a": mapping}) == {"a": {**mapping, "kept": 2}}
+    assert merge.merged({"a": mapping}, {"a": other}) == {"a": other}
+    assert merge.merged({"a": base}, {"a": mapping}) == {"a": mapping}
 
 
 def test_patches_are_all_layers_in_order(small: Project) -> None:

@@ -9,14 +9,15 @@ from typing import IO
 
 import pytest
 
-from scripts import jobs, progress
-from scripts.errors import BusyError, ConfigError, NodeError, TalosmakeError
+from talosmake.base import progress
+from talosmake.base.errors import BusyError, ConfigError, NodeError, TalosmakeError
+from talosmake.workflow import jobs
 from tests.project import REPOSITORY
 
 HOLDER = (
     "import pathlib, sys\n"
-    "from scripts import jobs\n"
-    "jobs.hold('dev', pathlib.Path(sys.argv[1]))\n"
+    "from talosmake.workflow import jobs\n"
+    "jobs.lock_environment('dev', pathlib.Path(sys.argv[1]))\n"
     "print('held', flush=True)\n"
     "sys.stdin.read()\n"
 )
@@ -27,7 +28,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the environment in tmp_path/dev/state."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path / "dev/state")],
-        cwd=REPOSITORY,
+        cwd=REPOSITORY / "scripts",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -52,7 +53,7 @@ def test_second_run_is_refused_and_told_who_holds(
     tmp_path: Path, holder: subprocess.Popen[str]
 ) -> None:
     with pytest.raises(BusyError) as error:
-        jobs.hold("dev", tmp_path / "dev/state")
+        jobs.lock_environment("dev", tmp_path / "dev/state")
     assert error.value.message == (
         f"dev: another run is at work on this environment (process {holder.pid})"
     )
@@ -60,7 +61,7 @@ def test_second_run_is_refused_and_told_who_holds(
 
 
 def test_other_environments_are_free(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    jobs.hold("prod", tmp_path / "prod/state")
+    jobs.lock_environment("prod", tmp_path / "prod/state")
     assert (tmp_path / "prod/state/lock").read_text() == str(os.getpid())
     assert holder.poll() is None
 
@@ -71,12 +72,12 @@ def test_killed_run_leaves_the_environment_free(
     holder.kill()
     holder.wait(10)
     assert (tmp_path / "dev/state/lock").read_text() == str(holder.pid)
-    jobs.hold("dev", tmp_path / "dev/state")
+    jobs.lock_environment("dev", tmp_path / "dev/state")
     assert (tmp_path / "dev/state/lock").read_text() == str(os.getpid())
 
 
 def test_held_directories_are_private(tmp_path: Path) -> None:
-    jobs.hold("dev", tmp_path / "dev/state")
+    jobs.lock_environment("dev", tmp_path / "dev/state")
     for directory in (tmp_path / "dev", tmp_path / "dev/state"):
         assert directory.stat().st_mode & 0o777 == 0o700
 
@@ -84,13 +85,13 @@ def test_held_directories_are_private(tmp_path: Path) -> None:
 def test_place_for_the_lock_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "dev").write_text("")
     with pytest.raises(ConfigError, match="dev: cannot be made a directory"):
-        jobs.hold("dev", tmp_path / "dev/state")
+        jobs.lock_environment("dev", tmp_path / "dev/state")
 
 
 def test_lock_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "dev/state/lock").mkdir(parents=True)
     with pytest.raises(ConfigError, match="lock: cannot be written"):
-        jobs.hold("dev", tmp_path / "dev/state")
+        jobs.lock_environment("dev", tmp_path / "dev/state")
 
 
 def test_mistake_in_a_job_is_its_message_alone(
@@ -132,7 +133,7 @@ def test_mistake_while_parsing_ends_the_process(capsys: pytest.CaptureFixture[st
         raise TalosmakeError("wrong", hint="mend it")
 
     with pytest.raises(SystemExit) as ended:
-        jobs.parsed(read)
+        jobs.or_exit(read)
     assert ended.value.code == 1
     assert capsys.readouterr().err == "Error: wrong\n  -> mend it\n"
-    assert jobs.parsed(len, "abc") == 3
+    assert jobs.or_exit(len, "abc") == 3

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import journal
-from scripts.journal import Job
+from talosmake.report import journal
+from talosmake.report.journal import Job
 
 LOG = Path("logs/dev/worker-worker_1.apply.log")
 

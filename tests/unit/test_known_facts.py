@@ -10,9 +10,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from scripts import envfile, inventory, known_facts, vm_facts
-from scripts.errors import InventoryError
-from scripts.model import Node
+from talosmake.base.errors import InventoryError
+from talosmake.inventory import envfile, environments, known_facts, machine_facts
+from talosmake.inventory.model import Node
 from tests.project import REPOSITORY, Project
 
 # Names as the code writes them where it reads facts.
@@ -35,7 +35,7 @@ def test_it_is_a_schema() -> None:
 def test_all_that_the_code_reads_is_known() -> None:
     read = {
         name
-        for path in (REPOSITORY / "scripts").glob("*.py")
+        for path in (REPOSITORY / "scripts").rglob("*.py")
         for name in _READ.findall(path.read_text())
     }
     assert len(read) > 40
@@ -65,7 +65,9 @@ class _Recorded(dict[str, str]):
 
 def _of(node: Node, facts: Mapping[str, str]) -> tuple[object, ...]:
     """What a node is, and its virtual machine, by all that reads the node's facts."""
-    vms = vm_facts.read("dev", "talos-test", "https://10.9.0.10:6443", facts, Path("x"), [node])
+    vms = machine_facts.read(
+        "dev", "talos-test", "https://10.9.0.10:6443", facts, Path("x"), [node]
+    )
     told = (name for name, value in vars(Node).items() if isinstance(value, property))
     return (node.hostname, *(getattr(node, name) for name in told), vms.machines)
 
@@ -77,7 +79,7 @@ def machines(small: Project) -> Project:
 
 
 def test_all_that_is_read_for_each_node_may_stand_in_node_env(machines: Project) -> None:
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     node = environment.node("worker", "worker_1")
     recorded = _Recorded(node.facts)
     _of(replace(node, facts=recorded), environment.facts)
@@ -110,11 +112,11 @@ OF_A_NODE = {
 def test_what_may_stand_in_node_env_counts_for_that_node_alone(
     machines: Project, name: str
 ) -> None:
-    before = inventory.load("dev")
+    before = environments.load("dev")
     path = "patches/envs/dev/workers/worker_1/node.env"
     own = "" if name == "NODE_IP" else machines.read(path)
     machines.write(path, f"{own}{name}={OF_A_NODE[name]}\n")
-    after = inventory.load("dev")
+    after = environments.load("dev")
     changed = {
         old.name
         for old, new in zip(before.nodes, after.nodes, strict=True)
@@ -127,7 +129,7 @@ def test_what_may_stand_in_node_env_counts_for_that_node_alone(
 def test_what_is_about_the_environment_is_refused_in_node_env(small: Project, name: str) -> None:
     small.node("dev", "workers", "worker_1", "10.9.0.21", f"MY_OWN=1\n{name}=true\n")
     with pytest.raises(InventoryError) as error:
-        inventory.load("dev")
+        environments.load("dev")
     assert error.value.message == (
         f"patches/envs/dev/workers/worker_1/node.env: {name} is about the whole environment and "
         "cannot be given for one node"
@@ -141,10 +143,10 @@ def test_what_tells_nodes_apart_is_refused_for_all_of_them(small: Project, name:
     given = small.read("patches/envs/dev/cluster.env")
     small.write("patches/envs/dev/cluster.env", f"{given}{name}=4\n")
     if name.startswith("VM_"):
-        assert all(node.facts[name] == "4" for node in inventory.load("dev").nodes)
+        assert all(node.facts[name] == "4" for node in environments.load("dev").nodes)
         return
     with pytest.raises(InventoryError, match=f"cluster.env: {name} is about one node"):
-        inventory.load("dev")
+        environments.load("dev")
 
 
 def test_shipped_environments_fit() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import inventory, lifetimes
-from scripts.errors import InventoryError
+from talosmake.base.errors import InventoryError
+from talosmake.inventory import environments, lifetimes
 from tests.project import CLUSTER_ENV
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -73,7 +73,7 @@ def _environment(root: Path, facts: str) -> None:
 def test_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: str, hours: int) -> None:
     monkeypatch.chdir(tmp_path)
     _environment(tmp_path, facts)
-    assert inventory.load("dev").settings.cert_hours == hours
+    assert environments.load("dev").settings.cert_hours == hours
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_the_fact_may_not_be(
     monkeypatch.chdir(tmp_path)
     _environment(tmp_path, f"# how long\nCERT_TTL={value}\n")
     with pytest.raises(InventoryError) as error:
-        inventory.load("dev")
+        environments.load("dev")
     line = CLUSTER_ENV.count("\n") + 2
     assert error.value.message.startswith(f"patches/envs/dev/cluster.env:{line}: CERT_TTL=")
     assert problem in error.value.message
@@ -105,5 +105,5 @@ def test_it_outlasts_what_a_step_waits(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     _environment(tmp_path, "CERT_TTL=2h\nNODE_TIMEOUT=3600\nETCD_TIMEOUT=60\n")
     with pytest.raises(InventoryError, match="is too short") as error:
-        inventory.load("dev")
+        environments.load("dev")
     assert "from 3h to 10y" in error.value.hint

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts import inventory, lint_environment, lint_rules, lint_step, lint_values
-from scripts.errors import LintError
-from scripts.lint import Entry, Finding, Layer, NodeView, joined, leaves, report
-from scripts.model import Environment
-from scripts.patches import parse
+from talosmake.base.errors import LintError
+from talosmake.checks import environment_rules, lint, lint_rules, value_rules
+from talosmake.checks.finding import Entry, Finding, Layer, NodeView, joined, leaves, report
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
+from talosmake.patches.patch import parse
 from tests.project import BIN, REPOSITORY, Project, encrypted
 
 DOCS = (REPOSITORY / "docs/lint.md").read_text()
@@ -28,7 +29,7 @@ def dev(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 def environment(project: Project, off: str = "") -> Environment:
     project.environment("dev", f'LINT_OFF="{off}"\n')
-    return inventory.load("dev")
+    return environments.load("dev")
 
 
 def test_each_rule_is_documented_and_each_documented_rule_is_there() -> None:
@@ -193,24 +194,24 @@ def test_recipients_are_those_that_sops_takes(tmp_path: Path, path: str) -> None
     done = subprocess.run(
         command, cwd=tmp_path, input="a: b\n", capture_output=True, text=True, check=True
     )
-    taken = {item["recipient"] for item in lint_environment._age_of(done.stdout)}
-    assert lint_environment.recipients_by_rule(RULES, Path(path)) == taken
+    taken = {item["recipient"] for item in environment_rules._age_of(done.stdout)}
+    assert environment_rules.recipients_by_rule(RULES, Path(path)) == taken
 
 
 def test_recipients_without_a_rule() -> None:
     rules = "creation_rules:\n  - path_regex: '['\n    age: a\n  - path_regex: y\n    pgp: b\n"
-    assert lint_environment.recipients_by_rule(rules, Path("x.yaml")) is None
-    assert lint_environment.recipients_by_rule(rules, Path("y.yaml")) is None
-    assert lint_environment.recipients_by_rule("[", Path("y.yaml")) is None
-    assert lint_environment.recipients_by_rule("", Path("y.yaml")) is None
+    assert environment_rules.recipients_by_rule(rules, Path("x.yaml")) is None
+    assert environment_rules.recipients_by_rule(rules, Path("y.yaml")) is None
+    assert environment_rules.recipients_by_rule("[", Path("y.yaml")) is None
+    assert environment_rules.recipients_by_rule("", Path("y.yaml")) is None
 
 
 def test_recipients_of_a_patch_with_two_documents(dev: Project) -> None:
     path = "patches/envs/dev/workers/worker_1/x.sops.yaml"
     dev.write(".sops.yaml", RULES)
     dev.write(path, encrypted("a: b\n---\nc: d\n", ONE, path))
-    view = lint_step.environment_view(environment(dev))
-    [found] = lint_environment.recipients(view)
+    view = lint.environment_view(environment(dev))
+    [found] = environment_rules.recipients(view)
     assert found.where == path
     assert found.what == f".sops.yaml names {TWO} for it, but it is not encrypted for them"
 
@@ -220,13 +221,13 @@ def test_copied_bundle_is_known_after_its_recipients_changed(dev: Project) -> No
     first = encrypted(text, ONE, "secrets/dev.yaml")
     again = encrypted(text, ONE, "secrets/dev.yaml")
     loaded = environment(dev)
-    assert lint_environment.key_values(first)
-    assert not lint_environment.key_values(first) & lint_environment.key_values(again)
+    assert environment_rules.key_values(first)
+    assert not environment_rules.key_values(first) & environment_rules.key_values(again)
     dev.write("secrets/dev.yaml", first)
     dev.environment("prod")
     dev.write("secrets/prod.yaml", first.replace(ONE, TWO))
-    view = lint_step.environment_view(loaded)
-    assert [f.where for f in lint_environment.shared_bundle(view)] == ["secrets/dev.yaml"]
+    view = lint.environment_view(loaded)
+    assert [f.where for f in environment_rules.shared_bundle(view)] == ["secrets/dev.yaml"]
 
 
 def test_target_lint_shows_all_environments_before_it_fails(
@@ -234,20 +235,20 @@ def test_target_lint_shows_all_environments_before_it_fails(
 ) -> None:
     dev.environment("prod")
     dev.node("prod", "control_planes", "cp_1", "10.9.1.11")
-    loaded = [environment(dev), inventory.load("prod")]
-    monkeypatch.setattr(lint_step, "findings", lambda env: [Finding(env.name, "a", "b", "r")])
-    lint_step.show(loaded, strict=False)
+    loaded = [environment(dev), environments.load("prod")]
+    monkeypatch.setattr(lint, "findings", lambda env: [Finding(env.name, "a", "b", "r")])
+    lint.show(loaded, strict=False)
     shown = capsys.readouterr().out
     assert shown.startswith("dev: 1 lint finding:\n  dev: a [r]\n")
     assert "\nprod: 1 lint finding:\n" in shown
 
     with pytest.raises(LintError) as error:
-        lint_step.show(loaded, strict=True)
+        lint.show(loaded, strict=True)
     assert error.value.message == shown.rstrip("\n")
     assert capsys.readouterr().out == ""
 
-    monkeypatch.setattr(lint_step, "findings", lambda _: [])
-    lint_step.show(loaded, strict=True)
+    monkeypatch.setattr(lint, "findings", lambda _: [])
+    lint.show(loaded, strict=True)
     assert capsys.readouterr().out == "dev: no lint findings\nprod: no lint findings\n"
 
 
@@ -266,12 +267,12 @@ def test_kernel_arguments_of_a_machine_that_boots_a_uki(
     dev.environment("dev", facts)
     text = "machine: {install: {grubUseUKICmdline: false, extraKernelArgs: [console=ttyS0]}}\n"
     dev.patch("dev", "workers", "worker_1", text)
-    loaded = inventory.load("dev")
+    loaded = environments.load("dev")
     worker = loaded.workers[0]
     patch = parse(text, worker.patches[-1])
     image = loaded.cluster.installer_image
     config = f"machine: {{install: {{image: '{image}'}}}}\n".encode()
     view = NodeView(loaded, worker, [Layer(patch, text)], read_config=lambda: config)
-    findings = list(lint_values.kernel_arguments(view))
+    findings = list(value_rules.kernel_arguments(view))
     assert len(findings) == found
     assert all("customization.extraKernelArgs" in finding.do for finding in findings)

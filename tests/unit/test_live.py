@@ -12,13 +12,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import inventory, live, render, secrets, talosctl
-from scripts.artifact_model import Artifact, PackedNode
-from scripts.errors import NodeError, PatchError
-from scripts.live import Live, State
-from scripts.model import Environment, Node
-from scripts.patches import parse
-from scripts.talosctl import CallError, Failure
+from talosmake.base.errors import NodeError, PatchError
+from talosmake.inventory import environments
+from talosmake.inventory.artifact import Artifact, PackedNode
+from talosmake.inventory.model import Environment, Node
+from talosmake.patches.patch import parse
+from talosmake.render import disclosure, machine_config
+from talosmake.secrets import bundles
+from talosmake.talos import api, observe
+from talosmake.talos.observe import Observation, State
+from talosmake.talos.talosctl import CallError, Failure
 from tests.project import Project
 
 VALUES = st.recursive(
@@ -31,7 +34,7 @@ VALUES = st.recursive(
 def test_layout_and_comments_make_no_difference() -> None:
     one = b"# made by hand\nmachine:\n    type: worker\n    sysctls: {a: '1'}\n---\nkind: X\n"
     other = b'machine:\n  sysctls:\n    a: "1"\n  type: worker\n---\nkind: X\n'
-    assert live.same_config(one, other)
+    assert observe.same_config(one, other)
 
 
 @pytest.mark.parametrize(
@@ -46,19 +49,19 @@ def test_layout_and_comments_make_no_difference() -> None:
     ],
 )
 def test_other_content_does(other: bytes) -> None:
-    assert not live.same_config(b"machine: {type: worker}\n---\nkind: X\n", other)
+    assert not observe.same_config(b"machine: {type: worker}\n---\nkind: X\n", other)
 
 
 def test_what_does_not_parse_is_the_same_as_itself_only() -> None:
-    assert live.same_config(b"a: [", b"a: [")
-    assert not live.same_config(b"a: [", b"b: [")
+    assert observe.same_config(b"a: [", b"a: [")
+    assert not observe.same_config(b"a: [", b"b: [")
 
 
 @given(st.lists(VALUES, min_size=1))
 def test_same_documents_in_another_layout_are_the_same(documents: list[Any]) -> None:
     block = yaml.safe_dump_all(documents, sort_keys=True, default_flow_style=False)
     flow = yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=True)
-    assert live.same_config(block.encode(), flow.encode())
+    assert observe.same_config(block.encode(), flow.encode())
 
 
 Calls = Callable[..., None]
@@ -74,7 +77,7 @@ def failing(failure: Failure, message: str = "words") -> Callable[[Any], Any]:
 @pytest.fixture
 def dev(small: Project) -> Environment:
     small.node("dev", "workers", "worker_1", "10.9.0.21", "NODE_MAINTENANCE_IP=10.9.0.99\n")
-    return inventory.load("dev")
+    return environments.load("dev")
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def node(dev: Environment, monkeypatch: pytest.MonkeyPatch) -> Node:
     """A node at whose address something listens; nothing listens at maintenance addresses."""
     listening = {"10.9.0.11"}
     refused = "connection refused"
-    monkeypatch.setattr(live, "connection_error", lambda a: "" if a in listening else refused)
+    monkeypatch.setattr(observe, "connection_error", lambda a: "" if a in listening else refused)
     return dev.first_control_plane
 
 
@@ -121,9 +124,9 @@ def test_state_of_what_answers(
     if bootstrapped:
         dev.paths.bootstrapped.parent.mkdir(parents=True)
         dev.paths.bootstrapped.touch()
-    monkeypatch.setattr(talosctl.Node, "machine_config", secure)
-    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", insecure)
-    seen = live.observe(dev, node)
+    monkeypatch.setattr(api.NodeApi, "machine_config", secure)
+    monkeypatch.setattr(api.MaintenanceApi, "macs", insecure)
+    seen = observe.observe(dev, node)
     assert seen.state is state
     assert seen.config == (b"config" if state is State.RUNNING else b"")
     assert seen.detail == ("words" if state in (State.UNREACHABLE, State.FOREIGN) else "")
@@ -145,12 +148,12 @@ def test_what_answers_at_another_address_does_not_stand_for_a_node(
     state: State,
 ) -> None:
     """Before the bootstrap, too: a machine in maintenance mode there may be any machine."""
-    monkeypatch.setattr(live, "connection_error", lambda _: "")
-    monkeypatch.setattr(talosctl.Node, "machine_config", secure)
-    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", insecure)
+    monkeypatch.setattr(observe, "connection_error", lambda _: "")
+    monkeypatch.setattr(api.NodeApi, "machine_config", secure)
+    monkeypatch.setattr(api.MaintenanceApi, "macs", insecure)
     [apart] = dev.workers
     assert apart.maintenance_address != apart.endpoint
-    assert live.observe(dev, apart).state is state
+    assert observe.observe(dev, apart).state is state
 
 
 @pytest.mark.parametrize(
@@ -164,10 +167,10 @@ def test_what_answers_at_another_address_does_not_stand_for_a_node(
 def test_node_that_cannot_be_judged_is_an_error(
     dev: Environment, node: Node, monkeypatch: pytest.MonkeyPatch, failure: Failure, hint: str
 ) -> None:
-    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", CERTIFICATE)
-    monkeypatch.setattr(talosctl.Node, "machine_config", failing(failure))
+    monkeypatch.setattr(api.MaintenanceApi, "macs", CERTIFICATE)
+    monkeypatch.setattr(api.NodeApi, "machine_config", failing(failure))
     with pytest.raises(NodeError) as error:
-        live.observe(dev, node)
+        observe.observe(dev, node)
     assert error.value.message == "dev/cp_1 (10.9.0.11): words"
     assert error.value.hint.startswith(hint)
 
@@ -181,10 +184,10 @@ def test_running_node_whose_certificate_lacks_its_endpoint_is_an_error(
         dev.paths.bootstrapped.touch()
     said = "x509: certificate is valid for 10.0.2.15, 127.0.0.1, ::1, not 10.9.0.11"
     lacking = failing(Failure.CERTIFICATE_NAME, said)
-    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", CERTIFICATE)
-    monkeypatch.setattr(talosctl.Node, "machine_config", lacking)
+    monkeypatch.setattr(api.MaintenanceApi, "macs", CERTIFICATE)
+    monkeypatch.setattr(api.NodeApi, "machine_config", lacking)
     with pytest.raises(NodeError) as error:
-        live.observe(dev, node)
+        observe.observe(dev, node)
     assert error.value.message == f"dev/cp_1 (10.9.0.11): {said}"
     assert "machine.certSANs" in error.value.hint
 
@@ -192,27 +195,27 @@ def test_running_node_whose_certificate_lacks_its_endpoint_is_an_error(
 def test_nothing_that_listens_is_not_asked(
     dev: Environment, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(talosctl.Node, "machine_config", failing(Failure.OTHER))
-    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", failing(Failure.OTHER))
-    monkeypatch.setattr(live, "connection_error", lambda _: "connection refused")
-    unreachable = Live(State.UNREACHABLE, detail="connection refused")
-    assert [live.observe(dev, each) for each in dev.nodes] == [unreachable, unreachable]
+    monkeypatch.setattr(api.NodeApi, "machine_config", failing(Failure.OTHER))
+    monkeypatch.setattr(api.MaintenanceApi, "macs", failing(Failure.OTHER))
+    monkeypatch.setattr(observe, "connection_error", lambda _: "connection refused")
+    unreachable = Observation(State.UNREACHABLE, detail="connection refused")
+    assert [observe.observe(dev, each) for each in dev.nodes] == [unreachable, unreachable]
 
 
 def test_maintenance_address_is_asked_where_the_other_is_silent(
     dev: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = {"10.9.0.21": "refused", "10.9.0.99": ""}
-    monkeypatch.setattr(live, "connection_error", silent.__getitem__)
-    monkeypatch.setattr(talosctl.MaintenanceNode, "macs", lambda _: [])
-    assert live.observe(dev, dev.workers[0]).state is State.MAINTENANCE
+    monkeypatch.setattr(observe, "connection_error", silent.__getitem__)
+    monkeypatch.setattr(api.MaintenanceApi, "macs", lambda _: [])
+    assert observe.observe(dev, dev.workers[0]).state is State.MAINTENANCE
 
 
 def test_apis_are_called_with_the_environments_files(dev: Environment) -> None:
     worker = dev.workers[0]
-    assert live.secure_api(dev, worker).talosconfig == dev.paths.talosconfig
-    assert live.secure_api(dev, worker).address == "10.9.0.21"
-    assert live.maintenance_api(dev, worker).address == "10.9.0.99"
+    assert observe.secure_api(dev, worker).talosconfig == dev.paths.talosconfig
+    assert observe.secure_api(dev, worker).address == "10.9.0.21"
+    assert observe.maintenance_api(dev, worker).address == "10.9.0.99"
 
 
 CONFIG = b"machine: {env: {a: hunter2hunter2, b: plain-text}}\n"
@@ -222,15 +225,20 @@ REFUSED = CallError(Failure.REJECTED, "a: hunter2hunter2 beside b: plain-text")
 def encrypting(monkeypatch: pytest.MonkeyPatch, *texts: str) -> None:
     """Let these be the encrypted patches of every node."""
     layers = [parse(text, Path("x.sops.yaml"), secret=True) for text in texts]
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: b"")
-    monkeypatch.setattr(render, "read_layers", lambda *_: layers)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: b"")
+    monkeypatch.setattr(machine_config, "read_layers", lambda *_: layers)
+
+
+def told(environment: Environment) -> str:
+    """What may be shown of what the node says."""
+    return disclosure.answer_about(environment, environment.workers[0], CONFIG, REFUSED.message)
 
 
 def test_refusal_of_a_config_shows_no_secret_of_it(
     dev: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encrypting(monkeypatch, "machine: {env: {a: hunter2hunter2}}")
-    error = live.judged(dev, dev.workers[0], REFUSED, CONFIG)
+    error = observe.judged(dev, dev.workers[0], REFUSED, told(dev))
     assert error.message == "dev/worker_1 (10.9.0.21): a: <redacted> beside b: plain-text"
     assert error.hint.startswith("The node checked the config and refused it")
 
@@ -256,7 +264,7 @@ def test_refusal_of_a_config_out_of_an_artifact_shows_none_either(
         encrypted=None,
     )
     deployed = replace(dev, artifact=packed)
-    error = live.judged(deployed, dev.workers[0], REFUSED, CONFIG)
+    error = observe.judged(deployed, dev.workers[0], REFUSED, told(deployed))
     assert error.message == "dev/worker_1 (10.9.0.21): a: <redacted> beside b: plain-text"
 
 
@@ -266,8 +274,8 @@ def test_refusal_is_not_shown_where_nobody_knows_what_is_secret(
     def broken(*_: object) -> None:
         raise PatchError("x.sops.yaml:3:1: not YAML")
 
-    monkeypatch.setattr(render, "read_layers", broken)
-    error = live.judged(dev, dev.workers[0], REFUSED, CONFIG)
+    monkeypatch.setattr(machine_config, "read_layers", broken)
+    error = observe.judged(dev, dev.workers[0], REFUSED, told(dev))
     assert error.message == (
         "dev/worker_1 (10.9.0.21): what it says is not shown, as it may hold secrets: "
         "x.sops.yaml:3:1: not YAML"
@@ -275,7 +283,7 @@ def test_refusal_is_not_shown_where_nobody_knows_what_is_secret(
 
 
 def test_foreign_machine_is_named_with_what_to_do(dev: Environment) -> None:
-    error = live.foreign(dev, dev.first_control_plane)
+    error = observe.foreign(dev, dev.first_control_plane)
     assert "10.9.0.11 belongs to another cluster" in error.message
     assert "nothing was sent" in error.message
     assert "reset --reboot" in error.hint
@@ -284,19 +292,19 @@ def test_foreign_machine_is_named_with_what_to_do(dev: Environment) -> None:
 def test_connection_error_is_in_plain_words(network: str) -> None:
     with socket.create_server((f"{network}.9", 0)) as server:
         port = server.getsockname()[1]
-        assert live.connection_error(f"{network}.9:{port}") == ""
+        assert observe.connection_error(f"{network}.9:{port}") == ""
     refused = f"{network}.9:{port}: connection refused"
-    assert live.connection_error(f"{network}.9:{port}") == refused
-    assert live.connection_error(f"{network}.9") == f"{network}.9:50000: connection refused"
+    assert observe.connection_error(f"{network}.9:{port}") == refused
+    assert observe.connection_error(f"{network}.9") == f"{network}.9:50000: connection refused"
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert live.connection_error(f"localhost:{server.getsockname()[1]}") == ""
+        assert observe.connection_error(f"localhost:{server.getsockname()[1]}") == ""
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
         port = server.getsockname()[1]
-        assert live.connection_error(f"[::1]:{port}") == ""
-    assert live.connection_error(f"[::1]:{port}") == f"[::1]:{port}: connection refused"
+        assert observe.connection_error(f"[::1]:{port}") == ""
+    assert observe.connection_error(f"[::1]:{port}") == f"[::1]:{port}: connection refused"
 
 
 def test_connection_error_of_a_name_that_leads_nowhere() -> None:
     assert re.match(
-        r"no\.such\.invalid:50001: .*name", live.connection_error("no.such.invalid:50001")
+        r"no\.such\.invalid:50001: .*name", observe.connection_error("no.such.invalid:50001")
     )

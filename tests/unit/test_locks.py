@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import inventory, locks
-from scripts.errors import ConfigError
-from scripts.model import Cluster
+from talosmake.base.errors import ConfigError
+from talosmake.inventory import environments, locks
+from talosmake.inventory.model import Cluster
 from tests.project import REPOSITORY, Project
 
 PROD = Cluster("talos-prod", "https://10.1.1.10:6443", "v1.13.0", "v1.13", "1.36.0")
@@ -26,14 +26,15 @@ PROD = Cluster("talos-prod", "https://10.1.1.10:6443", "v1.13.0", "v1.13", "1.36
 # Takes its turn, says so, and keeps it until its input ends.
 _TURN = """
 import sys
-from scripts import inventory, locks, progress
-from scripts.errors import TalosmakeError
-progress.stop_waiting_on_interrupt()
-progress._SAY_AFTER = 0.1
-progress.say = lambda text: print(text, flush=True)
+from talosmake.base import wait
+from talosmake.inventory import environments, locks
+from talosmake.base.errors import TalosmakeError
+wait.stop_waiting_on_interrupt()
+wait._SAY_AFTER = 0.1
+wait.say = lambda text: print(text, flush=True)
 node, shared = sys.argv[1], sys.argv[2] == "shared"
 try:
-    with locks.roll_out_lock(inventory.load("dev"), node, shared=shared):
+    with locks.roll_out_lock(environments.load("dev"), node, shared=shared):
         print("in", flush=True)
         sys.stdin.read()
         print("out", flush=True)
@@ -54,7 +55,7 @@ class Process:
         self.process = subprocess.Popen(
             [sys.executable, "-c", _TURN, node, how],
             cwd=project.root,
-            env={**project.variables, "PYTHONPATH": str(REPOSITORY)},
+            env={**project.variables, "PYTHONPATH": str(REPOSITORY / "scripts")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -141,7 +142,7 @@ def test_directory_that_two_machines_share_is_enough(two: tuple[Project, Project
 
 def test_flock_of_apply_sh_excludes_and_is_excluded(two: tuple[Project, Project]) -> None:
     one, _ = two
-    path = locks.roll_out_path(inventory.load("dev").cluster)
+    path = locks.roll_out_path(environments.load("dev").cluster)
     path.parent.mkdir(parents=True, exist_ok=True)
     shell = f'exec 9>>"{path}"; flock -n 9 || exit 7; echo $$ >"{path}"; echo in; cat'
     script = subprocess.Popen(
@@ -189,7 +190,7 @@ def test_before_the_bootstrap_they_share_it_and_nobody_bootstraps(
 def test_a_turn_may_be_taken_again_and_for_itself_alone(two: tuple[Project, Project]) -> None:
     """As a reboot is within an apply; two that share do not wait for each other for ever."""
     one, other = two
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     with locks.roll_out_lock(dev, "cp_1", shared=True):
         with turn(other, "cp_2", "shared") as second:
             assert second.said == "in"
@@ -208,7 +209,7 @@ def test_where_there_can_be_no_lock_nothing_is_changed(
     small.write("cache", "a file")
     monkeypatch.setenv("XDG_CACHE_HOME", str(small.root / "cache"))
     refused = pytest.raises(ConfigError, match="cache/talosmake/locks")
-    with refused, locks.roll_out_lock(inventory.load("dev"), "cp_1"):
+    with refused, locks.roll_out_lock(environments.load("dev"), "cp_1"):
         raise AssertionError("it has no turn")
 
     def unsupported(*_: object) -> None:
@@ -217,5 +218,5 @@ def test_where_there_can_be_no_lock_nothing_is_changed(
     monkeypatch.setenv("XDG_CACHE_HOME", str(small.root / "other"))
     monkeypatch.setattr(fcntl, "flock", unsupported)
     refused = pytest.raises(ConfigError, match="cannot be locked: Operation not supported")
-    with refused, locks.roll_out_lock(inventory.load("dev"), "cp_1"):
+    with refused, locks.roll_out_lock(environments.load("dev"), "cp_1"):
         raise AssertionError("it has no turn")

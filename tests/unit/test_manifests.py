@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import manifests
-from scripts.errors import PatchError
-from scripts.manifests import Manifest
+from talosmake.base.errors import PatchError
+from talosmake.render import manifests
+from talosmake.render.manifests import Manifest
 
 
 def config_map(name: str, namespace: str = "") -> str:

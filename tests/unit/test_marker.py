@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import marker
-from scripts.errors import ConfigError
-from scripts.tools import TALOSCTL
+from talosmake.base import marker
+from talosmake.base.errors import ConfigError
+from talosmake.base.tools import TALOSCTL
 
 
 def test_marker_says_what_was_done_when_and_with_which_talosctl(tmp_path: Path) -> None:

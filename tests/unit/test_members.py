@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.members import Doubt, Plane, has_address, owners
-from scripts.model import Node, Role
-from scripts.talosctl import Member
+from talosmake.inventory.model import Node, Role
+from talosmake.talos.api import Member
+from talosmake.talos.members import Doubt, Plane, has_address, owners
 
 
 def plane(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import explain, inventory, marker, named, reset
-from scripts.errors import ConfigError
-from scripts.removed import removed_nodes
+from talosmake.base import marker
+from talosmake.base.errors import ConfigError
+from talosmake.inventory import environments, named
+from talosmake.inventory.removed import removed_nodes
+from talosmake.report import explain
+from talosmake.rollout import reset
 from tests.project import Project
 
 
 def removed(small: Project, *config_names: str) -> None:
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     for number, name in enumerate(config_names):
         path = environment.paths.state / f"{name}.machine"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -19,7 +22,7 @@ def removed(small: Project, *config_names: str) -> None:
 
 
 def test_a_node_by_its_name_or_with_its_role(small: Project) -> None:
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     for name in ("cp_1", "controlplane-cp_1"):
         assert named.one(environment, environment.nodes, name) == environment.first_control_plane
         assert explain.chosen(environment, name) == [environment.first_control_plane]
@@ -27,7 +30,7 @@ def test_a_node_by_its_name_or_with_its_role(small: Project) -> None:
 
 
 def test_a_name_that_nobody_has(small: Project) -> None:
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     with pytest.raises(ConfigError) as error:
         named.one(environment, environment.nodes, "cp_2")
     assert error.value.message == "dev has no node 'cp_2'; did you mean cp_1?"
@@ -36,7 +39,7 @@ def test_a_name_that_nobody_has(small: Project) -> None:
 
 def test_a_removed_node_of_the_same_name_is_not_guessed(small: Project) -> None:
     removed(small, "worker-cp_1")
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     with pytest.raises(ConfigError) as error:
         reset._targets(environment, "cp_1")
     assert error.value.message == (
@@ -54,7 +57,7 @@ def test_a_removed_node_of_the_same_name_is_not_guessed(small: Project) -> None:
 
 def test_two_removed_nodes_of_one_name(small: Project) -> None:
     removed(small, "worker-x", "controlplane-x")
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     with pytest.raises(ConfigError, match="node=x may mean more than one"):
         reset._targets(environment, "x")
     assert reset._targets(environment, "controlplane-x")[0].role == "controlplane"

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts import node_address, patches
-from scripts.patches import Patch
+from talosmake.inventory import node_address
+from talosmake.patches import patch as patches_patch
+from talosmake.patches.patch import Patch
 
 
 def patch(text: str) -> Patch:
-    return patches.parse(text, Path("x.yaml"))
+    return patches_patch.parse(text, Path("x.yaml"))
 
 
 def addresses(own: Sequence[Patch], shared: Sequence[Patch] = ()) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import inventory, marker, node_names
-from scripts.errors import InventoryError
-from scripts.node_names import Name, of_config
+from talosmake.base import marker
+from talosmake.base.errors import InventoryError
+from talosmake.inventory import environments, node_names
+from talosmake.inventory.node_names import Name, of_config
 from tests.project import Project
 
 MACHINE = "version: v1alpha1\nmachine:\n    type: controlplane\n"
@@ -74,7 +75,7 @@ def test_two_nodes_with_one_name_are_refused(
     four: Project, names: dict[str, str], same: str
 ) -> None:
     _render(four, **names)
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     with pytest.raises(InventoryError, match=f"dev: {same} have the same host name") as refused:
         node_names.check_rendered(dev, dev.nodes)
     assert "Nothing was sent" in refused.value.hint
@@ -91,7 +92,7 @@ def test_two_nodes_with_one_name_are_refused(
 )
 def test_names_of_their_own_pass(four: Project, names: dict[str, str]) -> None:
     _render(four, **names)
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     node_names.check_rendered(dev, dev.nodes)
 
 
@@ -101,7 +102,7 @@ def test_workers_that_register_with_their_domains_may_share_the_rest(four: Proje
             f"rendered_configs/dev/worker-worker_{number}.yaml",
             f"{MACHINE}    kubelet:\n        registerWithFQDN: true\n{KIND}hostname: w.{domain}\n",
         )
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     node_names.check_rendered(dev, dev.nodes)
 
 
@@ -109,7 +110,7 @@ def test_patch_that_gives_the_name_is_told(four: Project) -> None:
     shared = "patches/envs/dev/control_planes/common.yaml"
     four.write(shared, f"{KIND}hostname: same\n")
     _render(four, cp_1="same", cp_2="same")
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     with pytest.raises(InventoryError) as refused:
         node_names.check_rendered(dev, dev.nodes)
     assert refused.value.message == (
@@ -121,7 +122,7 @@ def test_patch_that_gives_the_name_is_told(four: Project) -> None:
 
 def test_record_of_an_older_version_says_no_name(four: Project) -> None:
     """Its host name was the directory's, whatever a patch said."""
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     node = dev.first_control_plane
     assert node_names.recorded(dev, node) == Name()
     marker.write(dev.paths.machine_of(node), address="10.9.0.11", hostname="cp-1")
@@ -148,7 +149,7 @@ kind: Layer2VIPConfig
 name: 10.6.0.1
 """,
     )
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     assert node_names.static_addresses(dev, dev.first_control_plane) == {
         "10.5.0.11",
         "fd00::11",

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts import diff, guard, housekeeping, installed, marker, outdated, render
-from scripts.errors import NodeError
-from scripts.installed import Talos
-from scripts.live import Live, State
-from scripts.model import Environment, Node
-from scripts.schematic import PLAIN
+from talosmake.base import marker
+from talosmake.base.errors import NodeError
+from talosmake.inventory.model import Environment, Node
+from talosmake.inventory.schematic import PLAIN
+from talosmake.render import machine_config
+from talosmake.report import diff, outdated, status
+from talosmake.rollout import guard, installed
+from talosmake.rollout.installed import Talos
+from talosmake.talos.observe import Observation, State
 from tests.unit.test_installed import ENVIRONMENT, NODE, config
 
 CONFIG = config("ghcr.io/siderolabs/installer:v1.13.6")
@@ -168,9 +171,9 @@ def test_the_table_of_nodes(
 ) -> None:
     asked({"cp_1": answer, "w_1": NEW})
     environment.paths.talosconfig.touch()
-    monkeypatch.setattr(housekeeping, "observe", lambda *_: Live(State.RUNNING, CONFIG))
-    monkeypatch.setattr(render, "render", lambda *_: CONFIG)
-    table = housekeeping.node_table(environment)
+    monkeypatch.setattr(status, "observe", lambda *_: Observation(State.RUNNING, CONFIG))
+    monkeypatch.setattr(machine_config, "render", lambda *_: CONFIG)
+    table = status.node_table(environment)
     [row] = [line for line in table.splitlines() if line.startswith("cp_1 ")]
     expected = {NEW: "v1.13.6", OLD: "v1.13.0 (Git: v1.13.6)"}
     cell = "not known" if isinstance(answer, str) else expected[answer]
@@ -189,9 +192,9 @@ def test_where_git_cannot_be_rendered_nothing_is_claimed(
 
     asked({"cp_1": OLD, "w_1": NEW})
     environment.paths.talosconfig.touch()
-    monkeypatch.setattr(housekeeping, "observe", lambda *_: Live(State.RUNNING, CONFIG))
-    monkeypatch.setattr(render, "render", without_key)
-    table = housekeeping.node_table(environment)
+    monkeypatch.setattr(status, "observe", lambda *_: Observation(State.RUNNING, CONFIG))
+    monkeypatch.setattr(machine_config, "render", without_key)
+    table = status.node_table(environment)
     assert "v1.13.0 (Git's is not known)" in table
     assert "talosctl upgrade" not in table
 
@@ -210,7 +213,7 @@ def test_diff_compares_the_talos_too(
 ) -> None:
     asked({"cp_1": answer})
     monkeypatch.setattr(diff, "validated_config", lambda *_: CONFIG)
-    monkeypatch.setattr(diff, "observe", lambda *_: Live(State.RUNNING, CONFIG))
+    monkeypatch.setattr(diff, "observe", lambda *_: Observation(State.RUNNING, CONFIG))
     monkeypatch.setattr(diff, "secure_api", lambda *_: Api())
     monkeypatch.setattr(guard, "check_cluster", lambda *_: None)
     monkeypatch.setattr(guard, "cluster_of", lambda *_: "id")

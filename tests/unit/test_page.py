@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.diff import NodeDiff
-from scripts.errors import NodeError
-from scripts.installed import Talos
-from scripts.model import Node, Role
-from scripts.page import NodePart, compared_with
-from scripts.picture import State
+from talosmake.base.errors import NodeError
+from talosmake.inventory.model import Node, Role
+from talosmake.report.dag import StepState
+from talosmake.report.diff import NodeDiff
+from talosmake.report.page import NodePart, compared_with
+from talosmake.rollout.installed import Talos
 
 NODE = Node("worker_1", Role.WORKER, "worker-1", "10.0.0.1", Path("x"), (), {})
 IN_LINE = NodeDiff(NODE, "runs what is in Git", differs=False)
@@ -24,7 +24,7 @@ WIPED = NodeDiff(NODE, "new: in maintenance mode at 10.0.0.1")
 SILENT = NodeDiff(NODE, "cannot be compared", error=NodeError("dev/worker_1: does not answer"))
 
 
-def part(step: str, state: State = State.FRESH) -> NodePart:
+def part(step: str, state: StepState = StepState.FRESH) -> NodePart:
     return NodePart(NODE, step, {"validate": state}, [], (), {}, ())
 
 
@@ -49,7 +49,7 @@ def test_what_a_node_said_counts(step: str, seen: NodeDiff, kind: str, state: st
 
 
 def test_files_count_where_no_node_was_asked() -> None:
-    stale = part("applied", State.STALE)
+    stale = part("applied", StepState.STALE)
     assert (stale.kind, stale.state) == ("stale", "applied, changed since")
     # The node itself knows better.
     assert compared_with(stale, IN_LINE).kind == "applied"

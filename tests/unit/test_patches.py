@@ -8,10 +8,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import patches, talosctl
-from scripts.errors import PatchError
-from scripts.model import Cluster, Role
-from scripts.patches import Patch, parse
+from talosmake.base import yamls
+from talosmake.base.errors import PatchError
+from talosmake.inventory.model import Cluster, Role
+from talosmake.patches.patch import Patch, parse
+from talosmake.render import fit
+from talosmake.talos import generate
 
 PATH = Path("node.yaml")
 
@@ -93,7 +95,7 @@ def test_documents_that_are_no_mappings_are_refused(text: str, message: str) -> 
 
 @pytest.mark.parametrize("document", [None, "x", [], {}, {"a": "x"}, {"a": {"b": None}}])
 def test_lookup_of_what_is_not_there(document: object) -> None:
-    assert patches.lookup(document, "a", "b") is None
+    assert yamls.lookup(document, "a", "b") is None
 
 
 HEADER = "apiVersion: v1alpha1\nkind: HostnameConfig\n"
@@ -125,34 +127,34 @@ def test_hostname_fits_the_contract(
     texts: list[str], contract: tuple[int, int], expected: str
 ) -> None:
     given = [patch(text) for text in texts]
-    assert patches.hostname_patch(given, "cp-1", contract) == expected
+    assert fit.hostname_patch(given, "cp-1", contract) == expected
 
 
 @pytest.mark.parametrize("role", list(Role))
 def test_machine_type_may_repeat_the_directory_but_not_differ(role: Role) -> None:
-    patches.check_role(patch(f"machine:\n  type: {role}\n"), role, shared=False)
+    fit.check_role(patch(f"machine:\n  type: {role}\n"), role, shared=False)
     other = next(r for r in Role if r is not role)
     with pytest.raises(PatchError, match=rf"node\.yaml: machine\.type: {other}, but"):
-        patches.check_role(patch(f"machine:\n  type: {other}\n"), role, shared=False)
+        fit.check_role(patch(f"machine:\n  type: {other}\n"), role, shared=False)
 
 
 def test_machine_type_in_a_shared_layer_is_refused() -> None:
     shared = patch("machine:\n  type: worker\n")
     with pytest.raises(PatchError, match="a node's role is its directory"):
-        patches.check_role(shared, Role.WORKER, shared=True)
+        fit.check_role(shared, Role.WORKER, shared=True)
 
 
 def test_worker_with_control_plane_settings_is_refused_with_each_of_them() -> None:
     text = "cluster:\n  apiServer:\n    certSANs: [x]\n  etcd:\n    subnet: x\n  network: {}\n"
     with pytest.raises(PatchError, match=r"node\.yaml: cluster\.apiServer, cluster\.etcd: only"):
-        patches.check_role(patch(text), Role.WORKER, shared=False)
-    patches.check_role(patch(text), Role.WORKER, shared=True)
-    patches.check_role(patch(text), Role.CONTROLPLANE, shared=False)
+        fit.check_role(patch(text), Role.WORKER, shared=False)
+    fit.check_role(patch(text), Role.WORKER, shared=True)
+    fit.check_role(patch(text), Role.CONTROLPLANE, shared=False)
 
 
 def test_what_the_kubelet_of_workers_reads_is_no_control_plane_setting() -> None:
     text = "cluster:\n  externalCloudProvider:\n    enabled: true\n"
-    patches.check_role(patch(text), Role.WORKER, shared=False)
+    fit.check_role(patch(text), Role.WORKER, shared=False)
 
 
 LINK_A = "kind: LinkConfig\nname: a\n"
@@ -170,7 +172,7 @@ LINK_A = "kind: LinkConfig\nname: a\n"
     ],
 )
 def test_documents_that_talosctl_takes(texts: list[str]) -> None:
-    patches.check_documents([patch(text) for text in texts], (1, 13))
+    fit.check_documents([patch(text) for text in texts], (1, 13))
 
 
 @pytest.mark.parametrize(
@@ -188,14 +190,14 @@ def test_documents_that_break_the_config(
     texts: list[str], contract: tuple[int, int], message: str
 ) -> None:
     with pytest.raises(PatchError, match=message):
-        patches.check_documents([patch(text) for text in texts], contract)
+        fit.check_documents([patch(text) for text in texts], contract)
 
 
 @pytest.mark.parametrize("value", ["replace", "merge", "Delete", "null", "'hunter2'", ""])
 def test_patch_that_talosctl_takes_for_a_value(value: str) -> None:
     text = f"# one\n---\nmachine:\n  kubelet:\n    extraArgs: {{v: '2', $patch: {value}}}\n"
     with pytest.raises(PatchError) as error:
-        patches.check_documents([patch(text)], (1, 13))
+        fit.check_documents([patch(text)], (1, 13))
     said = value.strip("'")
     assert error.value.message == (
         f"node.yaml:5: machine.kubelet.extraArgs: $patch: {said}: Talos knows '$patch: delete' "
@@ -203,7 +205,7 @@ def test_patch_that_talosctl_takes_for_a_value(value: str) -> None:
     )
     assert error.value.hint.startswith("Mappings merge without it. To replace one, write")
     with pytest.raises(PatchError) as error:
-        patches.check_documents([parse(text, PATH, secret=True)], (1, 13))
+        fit.check_documents([parse(text, PATH, secret=True)], (1, 13))
     assert error.value.message.startswith("node.yaml: machine.kubelet.extraArgs: $patch: Talos")
 
 
@@ -218,16 +220,16 @@ def test_patch_of_a_document_or_in_a_list_that_talosctl_does_not_know(
     text: str, where: str
 ) -> None:
     with pytest.raises(PatchError) as error:
-        patches.check_documents([patch(text)], (1, 13))
+        fit.check_documents([patch(text)], (1, 13))
     assert error.value.message.startswith(where)
 
 
 def test_talosctl_takes_no_other_patch_than_delete() -> None:
     cluster = Cluster("a", "https://10.0.0.1:6443", "v1.13.0", "v1.13", "1.36.0")
-    bundle = talosctl.gen_secrets("v1.13")
+    bundle = generate.gen_secrets("v1.13")
     text = "machine:\n  kubelet:\n    extraArgs: {{$patch: {}, v: '2'}}\n"
     for value, shown in (("replace", {"$patch": "replace", "v": "2"}), ("delete", None)):
-        config = talosctl.gen_config(
+        config = generate.gen_config(
             cluster,
             Role.WORKER,
             bundle,
@@ -243,6 +245,6 @@ def test_talosctl_generates_the_documents_that_are_taken_for_there(
     contract: str, role: Role
 ) -> None:
     cluster = Cluster("a", "https://10.0.0.1:6443", "v1.13.0", contract, "1.36.0")
-    config = talosctl.gen_config(cluster, role, talosctl.gen_secrets(contract), [])
+    config = generate.gen_config(cluster, role, generate.gen_secrets(contract), [])
     kinds = [document["kind"] for document in yaml.safe_load_all(config) if "kind" in document]
     assert kinds == (["HostnameConfig"] if cluster.contract >= (1, 12) else [])

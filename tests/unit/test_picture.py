@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import pytest
 from snakemake.cli import parse_config
 
-from scripts import picture
-from scripts.model import Cluster, Environment, Goal, Node, Role, Settings
-from scripts.picture import State, Step
+from talosmake.inventory.model import Cluster, Environment, Goal, Node, Role, Settings
+from talosmake.report import dag
+from talosmake.report.dag import Step, StepState
 
 HEAD = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"
 
@@ -29,14 +29,14 @@ def environment(control_planes: int, workers: int) -> Environment:
 
 
 def node_steps(
-    of: Environment, apply: State = State.TO_RUN, odd: tuple[str, ...] = ()
+    of: Environment, apply: StepState = StepState.TO_RUN, odd: tuple[str, ...] = ()
 ) -> list[Step]:
     found = []
     for node in of.nodes:
         path = f"rendered_configs/dev/{node.config_name}.yaml"
         marker = f"rendered_configs/dev/state/{node.config_name}"
-        state = State.FAILED if node.name in odd else State.FRESH
-        found.append(Step(path, "render_config", State.FRESH))
+        state = StepState.FAILED if node.name in odd else StepState.FRESH
+        found.append(Step(path, "render_config", StepState.FRESH))
         found.append(Step(f"{marker}.validated", "validate_config", state))
         found.append(Step(f"{marker}.applied", f"apply_{node.role}", apply))
     return found
@@ -45,19 +45,19 @@ def node_steps(
 @pytest.mark.parametrize(
     ("status", "plan", "error", "state"),
     [
-        ("ok", "no update", "", State.FRESH),
-        ("ok", "no update", "Error: no", State.FRESH),
-        ("missing", "update pending", "", State.TO_RUN),
-        ("missing", "update pending", "Error: no", State.FAILED),
-        ("updated input files", "update pending", "", State.STALE),
-        ("params changed", "update pending", "", State.STALE),
-        ("ok", "update pending", "", State.STALE),
+        ("ok", "no update", "", StepState.FRESH),
+        ("ok", "no update", "Error: no", StepState.FRESH),
+        ("missing", "update pending", "", StepState.TO_RUN),
+        ("missing", "update pending", "Error: no", StepState.FAILED),
+        ("updated input files", "update pending", "", StepState.STALE),
+        ("params changed", "update pending", "", StepState.STALE),
+        ("ok", "update pending", "", StepState.STALE),
     ],
 )
-def test_states(status: str, plan: str, error: str, state: State) -> None:
+def test_states(status: str, plan: str, error: str, state: StepState) -> None:
     line = f"out/a.yaml\tTue\trender_config\tlogs/a.log\t{status}\t{plan}\n"
-    [step] = picture.steps("noise\n" + HEAD + line, {"logs/a.log": error})
-    shown = error if state is State.FAILED else ""
+    [step] = dag.steps("noise\n" + HEAD + line, {"logs/a.log": error})
+    shown = error if state is StepState.FAILED else ""
     assert step == Step("out/a.yaml", "render_config", state, "logs/a.log", shown)
 
 
@@ -73,7 +73,7 @@ def test_failures_are_told_by_their_logs(tmp_path: Path, monkeypatch: pytest.Mon
     summary = HEAD + "".join(
         f"x\t\tr\tlogs/{name}.log\tmissing\tupdate pending\n" for name in ("bad", "good", "none")
     )
-    assert picture.failures(summary) == {
+    assert dag.failures(summary) == {
         "logs/bad.log": "Error: it went wrong\n  -> do this",
         "logs/good.log": "",
         "logs/none.log": "",
@@ -82,28 +82,28 @@ def test_failures_are_told_by_their_logs(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_few_nodes_have_a_row_each() -> None:
     few = environment(3, 2)
-    drawn = picture.picture(few, node_steps(few))
+    drawn = dag.picture(few, node_steps(few))
     assert [row.label for row in drawn.rows] == ["cp_1", "cp_2", "cp_3", "worker_1", "worker_2"]
     assert drawn.columns == ["render", "validate", "apply"]
     assert drawn.counts == {
-        State.FAILED: 0,
-        State.STALE: 0,
-        State.TO_RUN: 5,
-        State.FRESH: 10,
+        StepState.FAILED: 0,
+        StepState.STALE: 0,
+        StepState.TO_RUN: 5,
+        StepState.FRESH: 10,
     }
 
 
 def test_many_nodes_share_rows_unless_they_differ() -> None:
     many = environment(3, 97)
     found = node_steps(many, odd=("worker_7",))
-    drawn = picture.picture(many, found)
+    drawn = dag.picture(many, found)
     assert [row.label for row in drawn.rows] == [
         "cp_1 … cp_3 (3)",
         "worker_1 … worker_97 (96)",
         "worker_7",
     ]
-    assert drawn.counts[State.FAILED] == 1
-    assert drawn.counts[State.FRESH] == 199
+    assert drawn.counts[StepState.FAILED] == 1
+    assert drawn.counts[StepState.FRESH] == 199
 
 
 def _renamed(of: Environment, name: Callable[[str], str]) -> Environment:
@@ -116,7 +116,7 @@ def _renamed(of: Environment, name: Callable[[str], str]) -> Environment:
 @pytest.mark.parametrize("nodes", [(1, 1), (3, 13)])
 def test_nodes_of_one_name_and_two_roles(nodes: tuple[int, int]) -> None:
     both = _renamed(environment(*nodes), lambda name: f"n_{name.rpartition('_')[2]}")
-    drawn = picture.picture(both, node_steps(both))
+    drawn = dag.picture(both, node_steps(both))
     assert [row.role for row in drawn.rows] == [*Role]
     assert [len(row.names) for row in drawn.rows] == [*nodes]
     assert all(drawn.of(node) for node in both.nodes)
@@ -125,16 +125,16 @@ def test_nodes_of_one_name_and_two_roles(nodes: tuple[int, int]) -> None:
 def test_each_of_a_few_nodes_that_failed_is_named() -> None:
     many = environment(3, 97)
     odd = ("worker_3", "worker_42", "worker_90")
-    drawn = picture.picture(many, node_steps(many, odd=odd))
+    drawn = dag.picture(many, node_steps(many, odd=odd))
     labels = [row.label for row in drawn.rows]
     assert labels == ["cp_1 … cp_3 (3)", "worker_1 … worker_97 (94)", *odd]
     everywhere = node_steps(many, odd=tuple(node.name for node in many.nodes))
-    assert [len(row.names) for row in picture.picture(many, everywhere).rows] == [1, 1, 1, 97]
+    assert [len(row.names) for row in dag.picture(many, everywhere).rows] == [1, 1, 1, 97]
 
 
 def test_the_longest_name_has_room() -> None:
     long = _renamed(environment(1, 1), lambda name: name.ljust(63, "x"))
-    root = ElementTree.fromstring(picture.svg(picture.picture(long, node_steps(long))))  # noqa: S314
+    root = ElementTree.fromstring(dag.svg(dag.picture(long, node_steps(long))))  # noqa: S314
     boxes = [
         float(box.attrib["transform"].removeprefix("translate(").split()[0])
         for box in root.iter("{http://www.w3.org/2000/svg}g")
@@ -146,7 +146,7 @@ def test_the_longest_name_has_room() -> None:
 
 def test_snakemake_is_asked_about_what_was_called() -> None:
     given = {"env": "all", "strict": "true", "defaults": {"VM_CPUS": "2"}, "workers_at_once": 4}
-    command = picture.Workflow(Path("Snakefile"), given).command(environment(1, 0), "--summary")
+    command = dag.Workflow(Path("Snakefile"), given).command(environment(1, 0), "--summary")
     said = parse_config(command[command.index("--config") + 1 :])
     assert said == {**given, "env": "dev"}
 
@@ -155,13 +155,13 @@ def test_snakemake_is_asked_about_what_was_called() -> None:
 def test_pictures_say_it_all(nodes: tuple[int, int]) -> None:
     of = environment(*nodes)
     found = [
-        Step("s", "throwaway_secrets", State.FRESH),
-        Step("t", "talosconfig", State.STALE),
-        Step("b", "bootstrap_cluster", State.TO_RUN),
+        Step("s", "throwaway_secrets", StepState.FRESH),
+        Step("t", "talosconfig", StepState.STALE),
+        Step("b", "bootstrap_cluster", StepState.TO_RUN),
         *node_steps(of, odd=("cp_1",)),
     ]
-    drawn = picture.picture(of, found)
-    text = picture.svg(drawn)
+    drawn = dag.picture(of, found)
+    text = dag.svg(drawn)
     root = ElementTree.fromstring(text)  # noqa: S314 - our own
     titles = [element.text for element in root.iter("{http://www.w3.org/2000/svg}title")]
     assert "talosconfig: stale" in titles
@@ -174,7 +174,7 @@ def test_pictures_say_it_all(nodes: tuple[int, int]) -> None:
         x, y = map(float, element.attrib["transform"].removeprefix("translate(")[:-1].split())
         assert 0 <= x < width - 20
         assert 0 <= y < height - 20
-    flow = picture.mermaid(drawn)
+    flow = dag.mermaid(drawn)
     assert flow.startswith("flowchart LR\n")
     assert '"✗ validate"]:::failed' in flow
     assert flow.count("subgraph") == flow.count("  end\n") == 2 + (nodes[1] > 0)
@@ -182,5 +182,5 @@ def test_pictures_say_it_all(nodes: tuple[int, int]) -> None:
 
 def test_names_are_escaped() -> None:
     of = environment(1, 0)
-    drawn = picture.Picture("<a&b>", {}, picture.picture(of, node_steps(of)).rows, None)
-    ElementTree.fromstring(picture.svg(drawn))  # noqa: S314 - our own
+    drawn = dag.Picture("<a&b>", {}, dag.picture(of, node_steps(of)).rows, None)
+    ElementTree.fromstring(dag.svg(drawn))  # noqa: S314 - our own

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import placeholders
-from scripts.errors import InventoryError, PatchError
-from scripts.patches import parse
+from talosmake.base.errors import InventoryError, PatchError
+from talosmake.patches import placeholders
+from talosmake.patches.patch import parse
 
 FACTS = ("CLUSTER_NAME", "NODE_IP", "ENV")
 PATH = Path("common.yaml")

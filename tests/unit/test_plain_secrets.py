@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import plain_secrets, talosctl
-from scripts.redacted import Secrets, parsed, redacted, text
-from scripts.secret_keys import is_secret_at, secret_key
+from talosmake.base.secret_keys import is_secret_at, secret_key
+from talosmake.render.disclosure import Secrets, parsed, redacted, text
+from talosmake.secrets import plain
+from talosmake.talos import generate
 
 WG = "2Iq1SWzW1tMdXnKxr4iRhrKrXpVg" + "+4tqFzkpvj9S8Gs="
 PEM = "-----BEGIN ED25519 " + "PRIVATE KEY-----\nMC4CAQ\n-----END ED25519 PRIVATE KEY-----\n"
@@ -22,7 +23,7 @@ def encoded(text: str) -> str:
 
 
 def found(text: str, name: str = "a.yaml") -> list[str]:
-    return [f"{one.line}: {one.what}" for one in plain_secrets.findings(text.encode(), name)]
+    return [f"{one.line}: {one.what}" for one in plain.findings(text.encode(), name)]
 
 
 # Each with the lines that hold a secret, of a text of Talos's or Kubernetes's.
@@ -293,14 +294,14 @@ def test_by_the_name_of_the_file(name: str, content: str, lines: list[int]) -> N
 
 def test_text_as_powershell_writes_it() -> None:
     content = "a: b\npassword: hunter2\n".encode("utf-16")
-    assert [one.line for one in plain_secrets.findings(content, "a.yaml")] == [2]
-    assert plain_secrets.findings(b"\xff\xfepassword: \xd8", "a.yaml") == []
+    assert [one.line for one in plain.findings(content, "a.yaml")] == [2]
+    assert plain.findings(b"\xff\xfepassword: \xd8", "a.yaml") == []
 
 
 def test_all_that_a_bundle_holds_is_found(tmp_path: Path) -> None:
     """Whatever talosctl makes: each line with a secret is found, and none that is public."""
-    bundle = talosctl.gen_secrets("v1.13").decode()
-    held = {one.line for one in plain_secrets.findings(bundle.encode(), "a.yaml")}
+    bundle = generate.gen_secrets("v1.13").decode()
+    held = {one.line for one in plain.findings(bundle.encode(), "a.yaml")}
     public = ("id: ", "crt: ")
     values = [
         number

@@ -5,9 +5,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import positions
-from scripts.lint import leaves
-from scripts.patches import parse
+from talosmake.checks.finding import leaves
+from talosmake.patches import positions
+from talosmake.patches.patch import parse
 from tests.unit.test_patches import PATH
 
 TEXT = """\

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import process
-from scripts.errors import ToolError, ToolTimeoutError
-from scripts.process import piped, run
+from talosmake.base import process
+from talosmake.base.errors import ToolError, ToolTimeoutError
+from talosmake.base.process import piped, run
 
 LARGE = bytes(range(256)) * 4096  # a MiB, sixteen times what a pipe holds
 

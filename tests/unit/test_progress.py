@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from scripts import interruption, progress
-from scripts.errors import NodeError
-from scripts.progress import Wait
+from talosmake.base import interruption, progress
+from talosmake.base import wait as base_wait
+from talosmake.base.errors import NodeError
+from talosmake.base.wait import Wait
 from tests.project import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(progress, "_FIRST_POLL", 0.001)
-    monkeypatch.setattr(progress, "_SLOWEST_POLL", 0.002)
+    monkeypatch.setattr(base_wait, "_FIRST_POLL", 0.001)
+    monkeypatch.setattr(base_wait, "_SLOWEST_POLL", 0.002)
     yield
     interruption._told.clear()
 
@@ -93,9 +94,9 @@ def test_last_try_is_after_the_time_is_over_not_before() -> None:
 
 def test_long_wait_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(progress, "say", said.append)
-    monkeypatch.setattr(progress, "_SAY_AFTER", 0.01)
-    monkeypatch.setattr(progress, "_SAY_EVERY", 0.01)
+    monkeypatch.setattr(base_wait, "say", said.append)
+    monkeypatch.setattr(base_wait, "_SAY_AFTER", 0.01)
+    monkeypatch.setattr(base_wait, "_SAY_EVERY", 0.01)
     vain(Wait("dev/cp_1", "its API", timeout=0.1), "refused")
     assert len(said) > 1
     assert set(said) == {"dev/cp_1: waiting for its API (0 of 0 s): refused"}
@@ -103,7 +104,7 @@ def test_long_wait_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_short_wait_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(progress, "say", said.append)
+    monkeypatch.setattr(base_wait, "say", said.append)
     vain(Wait("dev/cp_1", "its API", timeout=0.02))
     assert said == []
 
@@ -119,18 +120,18 @@ def test_interruption_ends_a_wait_at_once() -> None:
 def test_signal_ends_waits_and_still_does_what_it_did(number: signal.Signals) -> None:
     program = (
         "import os, threading\n"
-        "from scripts import progress\n"
-        "progress.stop_waiting_on_interrupt()\n"
+        "from talosmake.base import wait\n"
+        "wait.stop_waiting_on_interrupt()\n"
         f"threading.Timer(0.2, os.kill, (os.getpid(), {int(number)})).start()\n"
         "try:\n"
-        "    for _ in progress.Wait('dev', 'x', 60): pass\n"
+        "    for _ in wait.Wait('dev', 'x', 60): pass\n"
         "except BaseException as error:\n"
-        "    print(type(error).__name__, progress.cancelled(), flush=True)\n"
+        "    print(type(error).__name__, wait.cancelled(), flush=True)\n"
         "    raise\n"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False
+        command, cwd=REPOSITORY / "scripts", capture_output=True, text=True, timeout=30, check=False
     )
     if number is signal.SIGINT:
         assert done.stdout == "KeyboardInterrupt True\n"
@@ -142,13 +143,13 @@ def test_signal_that_is_ignored_stays_ignored() -> None:
     hung_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
-        progress.stop_waiting_on_interrupt()
-        progress.end_as_on_interrupt()
+        base_wait.stop_waiting_on_interrupt()
+        base_wait.end_as_on_interrupt()
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGHUP)
-        assert not progress.cancelled()
+        assert not base_wait.cancelled()
     finally:
-        progress._ignored.clear()
+        base_wait._ignored.clear()
         signal.signal(signal.SIGINT, before)
         signal.signal(signal.SIGHUP, hung_up)
         signal.signal(signal.SIGTERM, terminate)
@@ -162,10 +163,10 @@ def test_being_told_to_end_is_as_an_interrupt_whatever_handler_was_there(
     before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
     try:
         signal.signal(number, lambda *_: None)
-        progress.end_as_on_interrupt()
+        base_wait.end_as_on_interrupt()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
-        assert progress.cancelled()
+        assert base_wait.cancelled()
         signal.raise_signal(number)
     finally:
         for one, handler in before.items():

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from scripts import promote
-from scripts.model import Cluster, Environment, Goal, Node, Role, Settings
+from talosmake.inventory.model import Cluster, Environment, Goal, Node, Role, Settings
+from talosmake.report import promote
 
 FACTS = {
     "ENV": "dev",

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts import git, inventory, protection, reset, settings, vms
-from scripts.errors import ConfigError, MachineError, ToolError
-from scripts.vm_plan import Plan
+from talosmake.base import git
+from talosmake.base.errors import ConfigError, MachineError, ToolError
+from talosmake.inventory import environments, protection, settings
+from talosmake.machines import destroy, session
+from talosmake.machines.plan import Plan
+from talosmake.rollout import reset
 from tests.project import Project
 
 ENV = "patches/envs/dev/cluster.env"
@@ -119,11 +122,11 @@ def test_all_three_are_refused(small: Project, monkeypatch: pytest.MonkeyPatch) 
     plain = locked(small)
     commit(small.root)
     small.write(ENV, plain)
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     with pytest.raises(ConfigError, match=f"{SAID}: no node of dev is reset"):
         reset._check_unprotected(environment)
     with pytest.raises(MachineError) as error:
-        vms._check_destroy(environment, "dev", {}, allowed=True)
+        destroy._check_destroy(environment, "dev", {}, allowed=True)
     assert error.value.message == f"dev: is protected ({SAID}); nothing is destroyed"
 
     class Libvirt:
@@ -136,12 +139,12 @@ def test_all_three_are_refused(small: Project, monkeypatch: pytest.MonkeyPatch) 
         seen.append(protected)
         return Plan((), {}, (), ())
 
-    monkeypatch.setattr(vms, "connection", lambda _: Libvirt())
-    monkeypatch.setattr(vms, "_wanted", lambda _: _Vms())
-    monkeypatch.setattr(vms, "replace", lambda one, **_: one)
-    monkeypatch.setattr("scripts.images.identified", lambda *_: None)
-    monkeypatch.setattr(vms, "plan", plan)
-    vms._read(environment, "")
+    monkeypatch.setattr(session, "connection", lambda _: Libvirt())
+    monkeypatch.setattr(session, "wanted_machines", lambda _: _Vms())
+    monkeypatch.setattr(session, "replace", lambda one, **_: one)
+    monkeypatch.setattr("talosmake.machines.images.identified", lambda *_: None)
+    monkeypatch.setattr(session, "plan", plan)
+    session.read(environment, "")
     assert seen == [True]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.provenance import Keys, leaves, plain, traced
+from talosmake.report.provenance import Keys, leaves, plain, traced
 
 SCALARS = st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "a", "b"])
 VALUES = st.recursive(

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.redact import (
+from talosmake.base.redact import (
     REDACTED,
     redact,
     scalars,

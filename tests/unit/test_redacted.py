@@ -8,9 +8,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import diff, redacted
-from scripts.patches import parse
-from scripts.redacted import Secrets
+from talosmake.patches.patch import parse
+from talosmake.render import compare, disclosure
+from talosmake.render.disclosure import Secrets
+from talosmake.report import diff
 
 NONE = Secrets(frozenset(), frozenset())
 MACHINE = ("", "")
@@ -18,11 +19,11 @@ MACHINE = ("", "")
 
 def secrets(*values: str, patch: str = "") -> Secrets:
     patches = [parse(patch, Path("a.sops.yaml"), secret=True)] if patch else []
-    return redacted.secrets_in(values, patches)
+    return disclosure.secrets_in(values, patches)
 
 
 def shown(config: str, known: Secrets) -> str:
-    return redacted.text(redacted.redacted(redacted.parsed(config), known.hides))
+    return disclosure.text(disclosure.redacted(disclosure.parsed(config), known.hides))
 
 
 def test_secret_by_key_value_and_place() -> None:
@@ -95,22 +96,24 @@ UNSURE = [
 
 @pytest.mark.parametrize("value", [*PLAIN, ""])
 def test_unknown_value_that_is_no_secret_by_its_form(value: str) -> None:
-    hides = redacted.hides_unknown(NONE, ())
+    hides = disclosure.hides_unknown(NONE, ())
     assert not hides(MACHINE, ("machine", "x"), value)
     assert hides(MACHINE, ("machine", "token"), value)
 
 
 @pytest.mark.parametrize("value", UNSURE)
 def test_unknown_value_that_may_be_one(value: str) -> None:
-    assert redacted.hides_unknown(NONE, ())(MACHINE, ("machine", "x"), value)
-    assert not redacted.hides_unknown(NONE, {value})(MACHINE, ("machine", "x"), value)
+    assert disclosure.hides_unknown(NONE, ())(MACHINE, ("machine", "x"), value)
+    assert not disclosure.hides_unknown(NONE, {value})(MACHINE, ("machine", "x"), value)
     # What is known to be secret now is hidden wherever it was in the clear before.
-    assert redacted.hides_unknown(secrets("x" + value), {"x" + value})(MACHINE, ("a",), "x" + value)
+    assert disclosure.hides_unknown(secrets("x" + value), {"x" + value})(
+        MACHINE, ("a",), "x" + value
+    )
 
 
 @pytest.mark.parametrize("value", ["https://me:pw@example.org", "TS_AUTHKEY=hunter2"])
 def test_secret_by_its_form_is_hidden_also_where_git_has_it_in_the_clear(value: str) -> None:
-    assert redacted.hides_unknown(NONE, {value})(MACHINE, ("machine", "x"), value)
+    assert disclosure.hides_unknown(NONE, {value})(MACHINE, ("machine", "x"), value)
     assert NONE.hides(MACHINE, ("machine", "x"), f"  {value}")
 
 
@@ -127,7 +130,7 @@ def test_no_secret_is_in_a_diff(old: Any, new: Any, secret: str) -> None:
     for config in (old, new):
         config[MACHINE]["cluster"] = {"id": secret, "x": [f"a {secret} b\nc {secret}"]}
     known = secrets(secret)
-    unknown = redacted.hides_unknown(known, redacted.clear_lines(new, known.hides))
+    unknown = disclosure.hides_unknown(known, disclosure.clear_lines(new, known.hides))
     lines = diff.compared(old, unknown, new, known.hides)
     assert secret not in "\n".join(lines)
     assert diff.compared(new, known.hides, new, known.hides) == []
@@ -135,17 +138,17 @@ def test_no_secret_is_in_a_diff(old: Any, new: Any, secret: str) -> None:
 
 @given(CONFIGS)
 def test_text_is_yaml_that_says_the_same(config: Any) -> None:
-    text = redacted.text_of(config[MACHINE])
+    text = disclosure.text_of(config[MACHINE])
     assert yaml.load(text, Loader=yaml.BaseLoader) == config[MACHINE]  # noqa: S506
 
 
 @given(CONFIGS, CONFIGS)
 def test_a_diff_leads_from_one_to_the_other(old: Any, new: Any) -> None:
     """As patch(1) would apply it, hunk by hunk."""
-    before = redacted.text_of(old[MACHINE]).splitlines()
-    after = redacted.text_of(new[MACHINE]).splitlines()
+    before = disclosure.text_of(old[MACHINE]).splitlines()
+    after = disclosure.text_of(new[MACHINE]).splitlines()
     result, at = list[str](), 0
-    for line in diff.unified(old, new):
+    for line in compare.unified(old, new):
         if line.startswith("@@"):
             start, count = map(int, line.split()[1][1:].split(","))
             upto = start - (count > 0)
@@ -161,8 +164,8 @@ def test_a_diff_leads_from_one_to_the_other(old: Any, new: Any) -> None:
 
 
 def test_hidden_values_are_numbered_by_what_they_are() -> None:
-    old = redacted.parsed("machine: {token: one, ca: {key: same}}\n")
-    new = redacted.parsed("machine: {token: two, ca: {key: same}}\n")
+    old = disclosure.parsed("machine: {token: one, ca: {key: same}}\n")
+    new = disclosure.parsed("machine: {token: two, ca: {key: same}}\n")
     assert diff.compared(old, NONE.hides, new, NONE.hides) == [
         "@@ -1,4 +1,4 @@ machine",
         " machine:",
@@ -174,8 +177,8 @@ def test_hidden_values_are_numbered_by_what_they_are() -> None:
 
 
 def test_documents_that_come_and_go() -> None:
-    old = redacted.parsed("machine: {a: b}\n---\nkind: A\nname: x\nmtu: 1\n")
-    new = redacted.parsed("machine: {a: b}\n---\nkind: B\nmtu: 2\n")
+    old = disclosure.parsed("machine: {a: b}\n---\nkind: A\nname: x\nmtu: 1\n")
+    new = disclosure.parsed("machine: {a: b}\n---\nkind: B\nmtu: 2\n")
     assert diff.compared(old, NONE.hides, new, NONE.hides) == [
         "@@ -1,3 +0,0 @@ A x",
         "-kind: A",

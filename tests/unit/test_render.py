@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import age, inventory, render, secrets, talosctl
-from scripts.errors import PatchError
-from scripts.inject import inject
-from scripts.model import Cluster, Role
+from talosmake.base.errors import PatchError
+from talosmake.inventory import environments
+from talosmake.inventory.model import Cluster, Role
+from talosmake.patches.inject import inject
+from talosmake.render import machine_config
+from talosmake.secrets import age, bundles
+from talosmake.talos import generate
 from tests.project import BIN, CLUSTER_ENV, Project, encrypted
 
 KEY = age.new_key()
-BUNDLE = talosctl.gen_secrets("v1.13")
+BUNDLE = generate.gen_secrets("v1.13")
 WORKER = "patches/envs/dev/workers/worker_1"
 SECRET = "correct-horse-battery-staple"
 
@@ -25,7 +28,7 @@ SECRET = "correct-horse-battery-staple"
 def dev(small: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The small project with a bundle and a key of the whole module."""
     Path(small.env["SOPS_AGE_KEY_FILE"]).write_bytes(KEY.identity)
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: BUNDLE)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: BUNDLE)
     return small
 
 
@@ -34,8 +37,8 @@ def encrypted_patch(project: Project, path: str, text: str) -> None:
 
 
 def rendered(name: str = "worker_1") -> bytes:
-    environment = inventory.load("dev")
-    return render.render(environment, next(n for n in environment.nodes if n.name == name))
+    environment = environments.load("dev")
+    return machine_config.render(environment, next(n for n in environment.nodes if n.name == name))
 
 
 def documents(name: str = "worker_1") -> list[dict[str, Any]]:
@@ -117,14 +120,14 @@ def test_hostname_of_contract_1_13_is_a_document(dev: Project, name: str) -> Non
     old, [document] = hostnames(name)
     assert old is None
     assert (document["hostname"], document["auto"]) == (name.replace("_", "-"), "off")
-    talosctl.validate(rendered(name))
+    generate.validate(rendered(name))
 
 
 @pytest.mark.parametrize("name", ["worker_1", "cp_1"])
 def test_hostname_of_contract_1_11_is_in_machine_network(dev: Project, name: str) -> None:
     dev.environment("dev", cluster_env=CLUSTER_ENV.replace("CONTRACT=v1.13", "CONTRACT=v1.11"))
     assert hostnames(name) == (name.replace("_", "-"), [])
-    talosctl.validate(rendered(name))
+    generate.validate(rendered(name))
 
 
 @pytest.mark.parametrize("contract", ["v1.11", "v1.12", "v1.13"])
@@ -134,7 +137,7 @@ def test_hostname_the_old_way_in_a_patch_wins(dev: Project, contract: str) -> No
     )
     dev.patch("dev", "workers", "worker_1", "machine:\n  network:\n    hostname: mine\n")
     assert hostnames("worker_1") == ("mine", [])
-    talosctl.validate(rendered())
+    generate.validate(rendered())
 
 
 def test_hostname_document_in_a_patch_wins(dev: Project) -> None:
@@ -142,7 +145,7 @@ def test_hostname_document_in_a_patch_wins(dev: Project) -> None:
     dev.patch("dev", "workers", "worker_1", text)
     _, [document] = hostnames("worker_1")
     assert (document["hostname"], document["auto"]) == ("mine", "off")
-    talosctl.validate(rendered())
+    generate.validate(rendered())
 
 
 @pytest.mark.parametrize("document", [{"hostname": "mine", "auto": "off"}, {"auto": "stable"}])
@@ -153,7 +156,7 @@ def test_hostname_document_in_a_patch_wins_with_an_old_contract(
     written = {"apiVersion": "v1alpha1", "kind": "HostnameConfig", **document}
     dev.patch("dev", "workers", "worker_1", yaml.safe_dump(written))
     assert hostnames("worker_1") == (None, [written])
-    talosctl.validate(rendered())
+    generate.validate(rendered())
 
 
 @pytest.mark.parametrize("contract", ["v1.12", "v1.13"])
@@ -165,7 +168,7 @@ def test_hostname_the_old_way_beside_a_deleted_document(dev: Project, contract: 
     text += "apiVersion: v1alpha1\nkind: HostnameConfig\n$patch: delete\n"
     dev.patch("dev", "workers", "worker_1", text)
     assert hostnames("worker_1") == ("mine", [])
-    talosctl.validate(rendered())
+    generate.validate(rendered())
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "null\n", "---\n---\n# x\n"])
@@ -218,10 +221,10 @@ def test_one_call_equals_talosctl_machineconfig_patch(
     directory: Path, role: Role, order: list[str]
 ) -> None:
     cluster = Cluster("c", "https://10.9.0.10:6443", "v1.13.0", "v1.13", "1.36.0")
-    ours = talosctl.gen_config(cluster, role, BUNDLE, [PATCHES[name] for name in order])
+    ours = generate.gen_config(cluster, role, BUNDLE, [PATCHES[name] for name in order])
 
     base = directory / f"{role}.yaml"
-    base.write_bytes(talosctl.gen_config(cluster, role, BUNDLE, []))
+    base.write_bytes(generate.gen_config(cluster, role, BUNDLE, []))
     arguments: list[str] = []
     for name in order:
         (directory / f"{name}.yaml").write_text(PATCHES[name])
@@ -255,7 +258,7 @@ def test_refused_base_is_laid_at_no_patchs_door(
     broken = yaml.safe_load(BUNDLE)
     key = broken["certs"]["os"]["key"]
     broken["certs"]["os"]["key"] = "!" + key
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: yaml.safe_dump(broken).encode())
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: yaml.safe_dump(broken).encode())
     error = refused()
     where = "patches/envs/dev/cluster.env or secrets/dev.yaml: talosctl refuses it for dev/worker_1"
     assert error.message.startswith(where)
@@ -289,7 +292,7 @@ def test_what_is_no_patch_once_decrypted_shows_no_value(
 ) -> None:
     path = f"{WORKER}/x.sops.yaml"
     dev.write(path, "encrypted by other means than sops's, which takes mappings only")
-    monkeypatch.setattr(secrets, "plaintext_of", lambda *_: text.encode())
+    monkeypatch.setattr(bundles, "plaintext_of", lambda *_: text.encode())
     assert_shows_no_value(refused(), path)
 
 
@@ -339,10 +342,10 @@ def test_config_too_large_for_maintenance_mode(dev: Project) -> None:
 
 def test_known_secrets_are_those_of_bundle_and_encrypted_patches(dev: Project) -> None:
     encrypted_patch(dev, f"{WORKER}/x.sops.yaml", f"machine:\n  sysctls:\n    a: {SECRET}\n")
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     worker = environment.workers[0]
-    layers = render.read_layers(environment, worker)
-    known = render.known_secrets(environment, worker, layers)
+    layers = machine_config.read_layers(environment, worker)
+    known = machine_config.known_secrets(environment, worker, layers)
     assert SECRET in known
     assert yaml.safe_load(BUNDLE)["certs"]["os"]["key"] in known
 
@@ -350,18 +353,20 @@ def test_known_secrets_are_those_of_bundle_and_encrypted_patches(dev: Project) -
 def test_known_secrets_are_as_they_are_applied(dev: Project) -> None:
     text = f"machine:\n  sysctls:\n    a: {SECRET}@${{NODE_IP}}\n    b: ${{NODE_NAME}}\n"
     encrypted_patch(dev, f"{WORKER}/x.sops.yaml", text)
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     worker = environment.workers[0]
-    known = render.known_secrets(environment, worker, render.read_layers(environment, worker))
+    known = machine_config.known_secrets(
+        environment, worker, machine_config.read_layers(environment, worker)
+    )
     assert f"{SECRET}@10.9.0.21" in known
     # A fact stands in node.env in the clear.
     assert "worker_1" not in known
 
 
 def test_written_config_is_for_its_owner_only(dev: Project) -> None:
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     worker = environment.workers[0]
-    render.write_config(environment, worker)
+    machine_config.write_config(environment, worker)
     path = dev.root / "rendered_configs/dev/worker-worker_1.yaml"
     assert path.read_bytes() == rendered()
     assert path.stat().st_mode & 0o777 == 0o600

@@ -12,26 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import (
-    age,
-    artifact_diff,
-    diff,
-    explain,
-    inventory,
-    marker,
-    promote,
-    redacted,
-    render,
-    secrets,
-    talosctl,
-    validate,
-)
-from scripts.model import Environment
-from scripts.patches import parse
+from talosmake.artifact import diff as artifact_diff
+from talosmake.base import marker
+from talosmake.checks import validate
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
+from talosmake.patches.patch import parse
+from talosmake.render import disclosure, machine_config
+from talosmake.report import diff, explain, promote
+from talosmake.secrets import age, bundles
+from talosmake.talos import generate
 from tests.project import CLUSTER_ENV, Project, encrypted
 
 KEY = age.new_key()
-BUNDLE = talosctl.gen_secrets("v1.13")
+BUNDLE = generate.gen_secrets("v1.13")
 PASSWORD = "correct-horse-battery-staple"
 WIREGUARD = base64.b64encode(bytes(32)).decode()
 # All that it sets is secret, but Talos's own words are not, nor the registry that it is for.
@@ -71,7 +65,7 @@ Upgrade = Callable[[], Environment]
 def upgrade(small: Project, monkeypatch: pytest.MonkeyPatch) -> Upgrade:
     """What makes dev anew with the next version of Talos, its configs rendered and validated."""
     Path(small.env["SOPS_AGE_KEY_FILE"]).write_bytes(KEY.identity)
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: BUNDLE)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: BUNDLE)
     auth(small, "dev")
 
     def to_next() -> Environment:
@@ -88,9 +82,9 @@ def auth(project: Project, env: str) -> None:
 
 
 def ready(env: str) -> Environment:
-    environment = inventory.load(env)
+    environment = environments.load(env)
     for node in environment.nodes:
-        render.write_config(environment, node)
+        machine_config.write_config(environment, node)
         validate.validate_config(environment, node)
     return environment
 
@@ -114,7 +108,7 @@ def test_artifacts(upgrade: Upgrade) -> None:
     for made in (partial(ready, "dev"), upgrade):
         environment = made()
         worker = environment.workers[0]
-        text = redacted.shown_text(environment, worker, config_of(environment))
+        text = disclosure.shown_text(environment, worker, config_of(environment))
         assert "username: <redacted>" in text
         members.append({"configs/worker-worker_1.yaml": text.encode()})
     old, new = members
@@ -124,7 +118,7 @@ def test_artifacts(upgrade: Upgrade) -> None:
 def test_what_was_last_applied(upgrade: Upgrade) -> None:
     environment = ready("dev")
     worker, config = environment.workers[0], config_of(environment)
-    redacted.write_applied(environment, worker, config)
+    disclosure.write_applied(environment, worker, config)
     sha256 = hashlib.sha256(config).hexdigest()
     marker.write(environment.paths.applied(worker), step="applied", sha256=sha256)
     found = diff.to_applied(upgrade(), worker)
@@ -164,10 +158,10 @@ PASSWORDS = st.text("ABCDEFGH23456789-_!", min_size=6, max_size=20)
 def test_image_of_a_registry_with_a_password(host: str, password: str) -> None:
     text = f"apiVersion: v1alpha1\nkind: RegistryAuthConfig\nname: {host}\npassword: '{password}'\n"
     patch = parse(text, Path("a.sops.yaml"), secret=True)
-    known = redacted.secrets_in([password], [patch])
+    known = disclosure.secrets_in([password], [patch])
     images = [f"{host}/siderolabs/installer:v1.{minor}.0" for minor in (13, 14)]
     old, new = (
-        redacted.parsed(f"machine: {{install: {{image: {image}}}}}\n---\n{text}")
+        disclosure.parsed(f"machine: {{install: {{image: {image}}}}}\n---\n{text}")
         for image in images
     )
     lines = diff.compared(old, known.hides, new, known.hides)
@@ -175,6 +169,6 @@ def test_image_of_a_registry_with_a_password(host: str, password: str) -> None:
         f"-    image: {images[0]}",
         f"+    image: {images[1]}",
     ]
-    shown = redacted.text(redacted.redacted(new, known.hides))
+    shown = disclosure.text(disclosure.redacted(new, known.hides))
     assert f"apiVersion: v1alpha1\nkind: RegistryAuthConfig\nname: {host}\n" in shown
     assert password not in shown

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import inventory, locks, rollout
-from scripts.errors import NodeError, ToolError
+from talosmake.base.errors import NodeError, ToolError
+from talosmake.inventory import environments, locks
+from talosmake.rollout import turns
 from tests.project import Project
 
 
@@ -13,16 +14,16 @@ def test_failure_of_one_control_plane_stops_those_after_it(
 ) -> None:
     small.node("dev", "control_planes", "cp_2", "10.9.0.12")
     small.write("rendered_configs/dev/state/bootstrapped", "{}")
-    dev = inventory.load("dev")
+    dev = environments.load("dev")
     first, second = dev.control_planes
-    with pytest.raises(type(error), match=error.message) as failed, rollout.turn(dev, first):
+    with pytest.raises(type(error), match=error.message) as failed, turns.turn(dev, first):
         raise error
     assert "env=dev" in failed.value.hint
     stopped = pytest.raises(NodeError, match="dev/cp_2: not changed, because the roll-out stopped")
-    with stopped, rollout.turn(dev, second):
+    with stopped, turns.turn(dev, second):
         raise AssertionError("its turn must not come")
 
     # The next run begins anew.
     locks.begin_roll_out(dev)
-    with rollout.turn(dev, second):
+    with turns.turn(dev, second):
         assert locks.stopped_at(dev) == ""

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from scripts import inventory, schemas
-from scripts.errors import ToolError
+from talosmake.base.errors import ToolError
+from talosmake.inventory import environments
+from talosmake.report import schemas
 from tests.project import REPOSITORY, Project
 
 SHIPPED = [path for pattern in schemas.PATCHES for path in sorted(REPOSITORY.glob(pattern))]
@@ -64,7 +65,9 @@ def test_what_an_editor_takes_for_a_patch_is_what_is_read_as_one(small: Project)
         small.write(path, "")
     small.write(f"{dev}/schematic.yaml", "customization: {}\n")
     small.environment("dev", "TALOS_SCHEMATIC=schematic.yaml\n")
-    assert {str(path) for node in inventory.load("dev").nodes for path in node.patches} == patches
+    assert {
+        str(path) for node in environments.load("dev").nodes for path in node.patches
+    } == patches
     taken = {str(path) for pattern in schemas.PATCHES for path in Path().glob(pattern)}
     assert taken == patches
 

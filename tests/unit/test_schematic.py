@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts import schematic, tools
-from scripts.errors import InventoryError, ToolError
-from scripts.process import Result
-from scripts.schematic import PLAIN, installer_image, iso_url, schematic_id
+from talosmake.base import tools
+from talosmake.base.errors import InventoryError, ToolError
+from talosmake.base.process import Result
+from talosmake.inventory import schematic
+from talosmake.inventory.schematic import PLAIN, installer_image, iso_url, schematic_id
 
 HERE = Path("schematic.yaml")
 

@@ -8,22 +8,24 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import inventory, secrets, sops, talosctl
-from scripts.errors import SecretsError
-from scripts.model import Environment
+from talosmake.base.errors import SecretsError
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
+from talosmake.secrets import bundles, create, sops
+from talosmake.talos import generate
 from tests.project import Project
 
 
 @pytest.fixture
 def dev(small: Project) -> Environment:
-    return inventory.load("dev")
+    return environments.load("dev")
 
 
 @pytest.fixture
 def lab(small: Project) -> Environment:
     small.environment("lab", "SIMULATED=true\n")
     small.node("lab", "control_planes", "cp_1", "127.0.9.11")
-    return inventory.load("lab")
+    return environments.load("lab")
 
 
 @pytest.fixture
@@ -31,14 +33,14 @@ def _no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     def called(*_: object) -> bytes:
         raise AssertionError("a bundle must not be made")
 
-    monkeypatch.setattr(talosctl, "gen_secrets", called)
+    monkeypatch.setattr(generate, "gen_secrets", called)
     monkeypatch.setattr(sops, "encrypt", called)
     monkeypatch.setattr(sops, "decrypt", called)
 
 
 def test_missing_bundle_says_how_to_make_or_restore_it(dev: Environment) -> None:
     with pytest.raises(SecretsError) as error:
-        secrets.bundle_of(dev)
+        bundles.bundle_of(dev)
     assert error.value.message == (
         "dev: there is no secrets bundle: neither secrets/dev.yaml nor secrets/secrets.yaml "
         "is there"
@@ -50,13 +52,13 @@ def test_missing_bundle_says_how_to_make_or_restore_it(dev: Environment) -> None
 def test_only_simulated_environments_have_a_key_of_their_own(
     dev: Environment, lab: Environment
 ) -> None:
-    assert secrets.key_file(dev) is None
-    assert secrets.key_file(lab) == Path("secrets/lab.agekey")
+    assert bundles.key_file(dev) is None
+    assert bundles.key_file(lab) == Path("secrets/lab.agekey")
 
 
 @pytest.mark.usefixtures("_no_tools")
 @pytest.mark.parametrize("marker", ["bootstrapped", "controlplane-cp_1.applied"])
-@pytest.mark.parametrize("make", [secrets.create, secrets.create_own])
+@pytest.mark.parametrize("make", [create.create, create.create_own])
 def test_deployed_environment_gets_no_other_bundle(
     small: Project, dev: Environment, marker: str, make: object
 ) -> None:
@@ -74,22 +76,22 @@ def test_bundle_of_simulated_nodes_without_its_key_is_left_alone(
 ) -> None:
     small.write("secrets/lab.yaml", "x")
     with pytest.raises(SecretsError, match=r"lab\.yaml is there, but its key secrets/lab\.agekey"):
-        secrets.create_throwaway(lab)
+        create.create_throwaway(lab)
     assert small.read("secrets/lab.yaml") == "x"
 
 
 @pytest.mark.usefixtures("_no_tools")
 def test_throwaway_secrets_are_not_for_real_machines(dev: Environment) -> None:
     with pytest.raises(SecretsError, match="no environment on this machine alone"):
-        secrets.create_throwaway(dev)
+        create.create_throwaway(dev)
 
 
 def test_lost_throwaway_secrets_are_noticed(small: Project, lab: Environment) -> None:
-    assert not secrets.throwaway_lost(lab)
+    assert not create.throwaway_lost(lab)
     small.write("secrets/.lab.made", "digest\n")
-    assert secrets.throwaway_lost(lab)
+    assert create.throwaway_lost(lab)
     small.write("secrets/lab.yaml", "x")
-    assert not secrets.throwaway_lost(lab)
+    assert not create.throwaway_lost(lab)
 
 
 @pytest.mark.parametrize(
@@ -105,11 +107,11 @@ def test_key_is_where_sops_looks(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert secrets._configured_key_file() == Path(path)
+    assert bundles.configured_key_file() == Path(path)
 
 
 def test_made_rules_cover_bundles_and_encrypted_patches() -> None:
-    rules = yaml.safe_load(secrets._rules("age1xyz"))["creation_rules"]
+    rules = yaml.safe_load(create._rules("age1xyz"))["creation_rules"]
     assert [rule["age"] for rule in rules] == ["age1xyz", "age1xyz"]
     assert [rule["path_regex"] for rule in rules] == [
         r"(^|/)secrets/[^/]+\.yaml$",
@@ -119,7 +121,7 @@ def test_made_rules_cover_bundles_and_encrypted_patches() -> None:
 
 def complete() -> dict[str, object]:
     document: dict[str, object] = {}
-    for dotted in secrets._REQUIRED:
+    for dotted in bundles._REQUIRED:
         *above, last = dotted.split(".")
         level = document
         for key in above:
@@ -142,12 +144,12 @@ def test_complete_bundle_is_decrypted_once(
 ) -> None:
     plaintext = yaml.safe_dump(complete()).encode()
     decrypting(monkeypatch, dev, plaintext)
-    assert secrets.bundle_of(dev) == plaintext
+    assert bundles.bundle_of(dev) == plaintext
     monkeypatch.setattr(sops, "decrypt", lambda *_: b"again")
-    assert secrets.bundle_of(dev) == plaintext
+    assert bundles.bundle_of(dev) == plaintext
 
 
-@pytest.mark.parametrize("lacking", secrets._REQUIRED)
+@pytest.mark.parametrize("lacking", bundles._REQUIRED)
 def test_incomplete_bundle_names_what_is_missing(
     dev: Environment, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
@@ -161,7 +163,7 @@ def test_incomplete_bundle_names_what_is_missing(
     level[last] = ""
     decrypting(monkeypatch, dev, yaml.safe_dump(document).encode())
     with pytest.raises(SecretsError, match=f"bundle: {lacking} is missing") as error:
-        secrets.bundle_of(dev)
+        bundles.bundle_of(dev)
     assert "hunter2" not in str(error.value)
 
 
@@ -171,12 +173,12 @@ def test_what_is_no_bundle_is_refused(
 ) -> None:
     decrypting(monkeypatch, dev, plaintext)
     with pytest.raises(SecretsError, match=r"secrets/dev\.yaml: (no complete|.* is no YAML)"):
-        secrets.bundle_of(dev)
+        bundles.bundle_of(dev)
 
 
 def test_secret_values_are_as_they_are_written() -> None:
     plaintext = b"a: {b: [hunter2]}\nc: 0123456\nd: 2026-01-01\n---\ne: 1e10\n"
-    assert secrets.secret_values(plaintext) == ["hunter2", "0123456", "2026-01-01", "1e10"]
+    assert bundles.secret_values(plaintext) == ["hunter2", "0123456", "2026-01-01", "1e10"]
     with pytest.raises(SecretsError, match="is no YAML") as error:
-        secrets.secret_values(b"a: [hunter2")
+        bundles.secret_values(b"a: [hunter2")
     assert "hunter2" not in str(error.value)

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from scripts import settings
-from scripts.errors import ConfigError
+from talosmake.base.errors import ConfigError
+from talosmake.base.program import ROOT
+from talosmake.inventory import settings
 from tests.project import Project
 
 
@@ -90,6 +91,6 @@ def test_empty_config_is_fine(here: Project) -> None:
 
 
 def test_every_default_is_allowed_by_the_schema() -> None:
-    content = settings._file(settings._REPOSITORY / settings.FILE)
+    content = settings._file(ROOT / settings.FILE)
     settings._check(content)
     assert Path(settings._SCHEMA).exists()

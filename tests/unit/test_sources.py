@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts import age, cilium, inventory, known_facts, lint_step, render, secrets, sources
-from scripts.errors import PatchError
+from talosmake.base.errors import PatchError
+from talosmake.checks import lint
+from talosmake.inventory import environments, known_facts
+from talosmake.render import cilium, machine_config, sources
+from talosmake.secrets import age, bundles
 from tests.project import Project, encrypted
 
 CLUSTER = "patches/envs/dev/cluster.env"
@@ -48,7 +51,7 @@ def _as_in_a_new_process() -> Iterator[None]:
 def digests() -> dict[str, str]:
     """Of each node of dev, by its name."""
     forget()
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     return {node.name: sources.of_node(environment, node) for node in environment.nodes}
 
 
@@ -121,7 +124,7 @@ def test_what_a_patch_may_mean_counts(small: Project, changed: Changed, text: st
 
 
 def test_fact_in_a_fact_counts(small: Project, changed: Changed) -> None:
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     node = environment.node("worker", "worker_1")
     small.write(PATCH, "machine: {sysctls: {a: '${MINE}'}}\n")
     facts = {"MINE": "${YOURS}", "YOURS": "1", "OTHER": "1"}
@@ -164,11 +167,11 @@ def test_encrypted_patch_that_names_a_fact_of_the_run_is_refused(
     text = "machine: {sysctls: {a: '${NODE_TIMEOUT} ${CALL_TIMEOUT}', b: '$${GOAL}'}}\n"
     small.write(SECRET, encrypted(text, KEY.recipient, SECRET))
     small.write(CLUSTER, small.read(CLUSTER) + "NODE_TIMEOUT=77\nCALL_TIMEOUT=7\n")
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     node = environment.node("worker", "worker_1")
-    monkeypatch.setattr(secrets, "plaintext_of", lambda *_: text.encode())
+    monkeypatch.setattr(bundles, "plaintext_of", lambda *_: text.encode())
     with pytest.raises(PatchError) as error:
-        render.read_layers(environment, node)
+        machine_config.read_layers(environment, node)
     assert error.value.message == (
         f"{SECRET}: an encrypted patch cannot name CALL_TIMEOUT, NODE_TIMEOUT"
     )
@@ -197,7 +200,7 @@ def test_lint_looks_at_names_of_ones_own_and_not_at_their_values(small: Project)
     def seen(text: str) -> str:
         small.write(NODE, f"NODE_IP=10.9.0.21\n{text}")
         forget()
-        return lint_step.sources_of(inventory.load("dev"))
+        return lint.sources_of(environments.load("dev"))
 
     assert seen("MINE=1\n") == seen("# why\nMINE='2'\n")
     assert seen("MINE=1\n") != seen("YOURS=1\n")
@@ -212,7 +215,7 @@ def test_cilium_layer_counts_what_its_files_name(small: Project) -> None:
     def seen(text: str) -> str:
         small.write(CLUSTER, f"{plain}CNI_INSTALL=job\nCILIUM_VERSION=1.20.2\n{text}")
         forget()
-        environment = inventory.load("dev")
+        environment = environments.load("dev")
         return sources.of_cilium(environment, cilium.files_of(environment))
 
     assert seen("POOL=1\n") == seen("POOL=1\nMINE=1\nNODE_TIMEOUT=9\nPROTECTED=true\n")

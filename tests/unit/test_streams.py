@@ -11,7 +11,7 @@ from tests.project import REPOSITORY
 # Twice, as by the logger plugin and the workflow.
 PRINTING = """\
 import sys
-from scripts import streams
+from talosmake.base import streams
 print("début")
 streams.outlive_readers()
 streams.outlive_readers()
@@ -27,7 +27,7 @@ sys.exit(7)
 def _started(*options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *options, "-c", PRINTING],
-        cwd=REPOSITORY,
+        cwd=REPOSITORY / "scripts",
         env={**os.environ, "PYTHONIOENCODING": "latin-1:replace"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -67,6 +67,10 @@ def test_reader_that_left_changes_nothing(options: list[str], left: str) -> None
 def test_stream_that_was_never_there(missing: str) -> None:
     code = f"import sys; sys.{missing} = None\n{PRINTING}"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, input=b"\n", capture_output=True, check=False
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY / "scripts",
+        input=b"\n",
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 7

@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import talosctl
-from scripts.errors import PatchError, SecretsError, ToolError, ToolTimeoutError, ValidationError
-from scripts.model import Cluster, Role
-from scripts.process import Result
-from scripts.talosctl import CallError, EtcdStatus, Failure, MaintenanceNode, Member, Node
+from talosmake.base.errors import (
+    PatchError,
+    SecretsError,
+    ToolError,
+    ToolTimeoutError,
+    ValidationError,
+)
+from talosmake.base.process import Result
+from talosmake.inventory.model import Cluster, Role
+from talosmake.talos import generate, talosctl
+from talosmake.talos.api import MaintenanceApi, Member, NodeApi
+from talosmake.talos.talosctl import CallError, EtcdStatus, Failure
 
 RPC = "rpc error: code = Unavailable desc = connection error: desc = "
 HANDSHAKE = f'{RPC}"transport: authentication handshake failed: '
@@ -119,8 +126,8 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
     return answering
 
 
-NODE = Node("10.0.1.11", "192.0.2.11", Path("talosconfig"), 5)
-BARE = MaintenanceNode("10.0.1.11", "", 5)
+NODE = NodeApi("10.0.1.11", "192.0.2.11", Path("talosconfig"), 5)
+BARE = MaintenanceApi("10.0.1.11", "", 5)
 COLUMNS = (
     "NODE         ID                 HOSTNAME   PEER URLS                 CLIENT URLS   LEARNER"
 )
@@ -142,7 +149,7 @@ def test_every_call_is_for_one_node_alone(answer: Answer) -> None:
 
 def test_fingerprint_goes_with_apply_only(answer: Answer) -> None:
     calls = answer("")
-    pinned = MaintenanceNode("10.0.1.11", "ab12", 5)
+    pinned = MaintenanceApi("10.0.1.11", "ab12", 5)
     pinned.macs()
     pinned.apply(b"")
     assert "--cert-fingerprint" not in calls[0]
@@ -350,7 +357,7 @@ def test_endpoints_replace_what_was_there_and_nodes_go() -> None:
         "context": "c",
         "contexts": {"c": {"endpoints": ["1.1.1.1"], "nodes": ["1.1.1.1"], "ca": "QQ=="}},
     }
-    text = talosctl.with_endpoints(yaml.safe_dump(before).encode(), ["10.0.1.11", "10.0.1.12"])
+    text = generate.with_endpoints(yaml.safe_dump(before).encode(), ["10.0.1.11", "10.0.1.12"])
     after = yaml.safe_load(text)
     assert after["context"] == "c"
     assert after["contexts"]["c"] == {"endpoints": ["10.0.1.11", "10.0.1.12"], "ca": "QQ=="}
@@ -358,31 +365,31 @@ def test_endpoints_replace_what_was_there_and_nodes_go() -> None:
 
 @pytest.fixture(scope="module")
 def bundle() -> bytes:
-    return talosctl.gen_secrets("v1.13")
+    return generate.gen_secrets("v1.13")
 
 
 def test_config_is_the_same_bytes_every_time(bundle: bytes) -> None:
-    one, two = (talosctl.gen_config(CLUSTER, Role.WORKER, bundle, []) for _ in range(2))
+    one, two = (generate.gen_config(CLUSTER, Role.WORKER, bundle, []) for _ in range(2))
     assert hashlib.sha256(one).digest() == hashlib.sha256(two).digest()
-    assert talosctl.validate(one) == ""
+    assert generate.validate(one) == ""
 
 
 def test_large_patches_arrive_whole(bundle: bytes) -> None:
     patches = [f"machine:\n  sysctls:\n    x{i}: '{'y' * 100_000}'\n" for i in range(3)]
-    config = yaml.safe_load_all(talosctl.gen_config(CLUSTER, Role.WORKER, bundle, patches))
+    config = yaml.safe_load_all(generate.gen_config(CLUSTER, Role.WORKER, bundle, patches))
     sysctls = next(config)["machine"]["sysctls"]
     assert sysctls == {f"x{i}": "y" * 100_000 for i in range(3)}
 
 
 def test_refusals_are_talosctls_own_words(bundle: bytes) -> None:
     with pytest.raises(PatchError, match="unknown keys found during decoding"):
-        talosctl.gen_config(CLUSTER, Role.WORKER, bundle, ["machine: {nonsense: 1}"])
+        generate.gen_config(CLUSTER, Role.WORKER, bundle, ["machine: {nonsense: 1}"])
     with pytest.raises(SecretsError, match="talosctl cannot use the bundle"):
-        talosctl.gen_talosconfig("c", b"- nothing\n", "os:admin", 24)
+        generate.gen_talosconfig("c", b"- nothing\n", "os:admin", 24)
     with pytest.raises(ValidationError, match="machine"):
-        talosctl.validate(b"machine: {type: worker}\n")
+        generate.validate(b"machine: {type: worker}\n")
     with pytest.raises(ToolError, match="talosctl gen secrets: "):
-        talosctl.gen_secrets("nonsense")
+        generate.gen_secrets("nonsense")
 
 
 def test_etcd_that_is_not_registered_has_no_state(answer: Answer) -> None:

@@ -8,8 +8,8 @@ import time
 import pyte
 import pytest
 
-from scripts import terminal
-from scripts.view import View
+from talosmake.workflow import live_view
+from talosmake.workflow.run_view import View
 
 
 class Screen(io.StringIO):
@@ -42,14 +42,14 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("LINES", "20")
-    monkeypatch.setattr(terminal, "_DRAWN_EVERY", 0.0005)
+    monkeypatch.setattr(live_view, "_DRAWN_EVERY", 0.0005)
 
 
 def test_threads_at_once_leave_nothing_over(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     monkeypatch.setattr(sys, "stdout", screen)
     view = View(began=time.monotonic(), total=200)
-    shown = terminal.Terminal(view, screen)
+    shown = live_view.Terminal(view, screen)
 
     def work(number: int) -> None:
         for turn in range(100):

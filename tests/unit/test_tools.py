@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from scripts import tools
-from scripts.errors import ToolError
-from scripts.process import Result
-from scripts.tools import AGE, AGE_KEYGEN, SCHEMATIC_ID, SOPS, TALOSCTL, Tool
+from talosmake.base import tools
+from talosmake.base.errors import ToolError
+from talosmake.base.process import Result
+from talosmake.base.tools import AGE, AGE_KEYGEN, SCHEMATIC_ID, SOPS, TALOSCTL, Tool
 
 ALL = (TALOSCTL, SOPS, AGE, AGE_KEYGEN, SCHEMATIC_ID)
 

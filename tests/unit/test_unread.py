@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import inventory
-from scripts.errors import InventoryError
+from talosmake.base.errors import InventoryError
+from talosmake.inventory import environments
 from tests.project import Project
 
 DEV = "patches/envs/dev"
@@ -58,7 +58,7 @@ TEMPLATES = "Templates are not run: write YAML, with ${NAME} for facts"
 def test_what_no_node_would_get_is_refused(small: Project, path: str, hint: str) -> None:
     small.write(f"patches/{path}", "machine: {}\n")
     with pytest.raises(InventoryError) as error:
-        inventory.load("dev")
+        environments.load("dev")
     assert error.value.message == f"patches/{path}: is not read"
     assert hint in error.value.hint
 
@@ -67,7 +67,7 @@ def test_more_than_one_is_counted(small: Project) -> None:
     for name in ("a", "b", "c"):
         small.write(f"{DEV}/nodes/{name}.yaml", "machine: {}\n")
     with pytest.raises(InventoryError, match=r"nodes/a\.yaml: is not read, and 2 more files"):
-        inventory.load("dev")
+        environments.load("dev")
 
 
 def test_what_is_read_or_is_no_patch_is_left_alone(small: Project) -> None:
@@ -88,7 +88,7 @@ def test_what_is_read_or_is_no_patch_is_left_alone(small: Project) -> None:
         f"{WORKERS}/worker_1/x.yaml.bak",
     ):
         small.write(path, "")
-    assert len(inventory.load("dev").nodes) == 2
+    assert len(environments.load("dev").nodes) == 2
 
 
 @pytest.mark.parametrize(
@@ -103,16 +103,16 @@ def test_what_is_read_or_is_no_patch_is_left_alone(small: Project) -> None:
 def test_what_a_fact_names_is_read(small: Project, facts: str, path: str) -> None:
     small.write(path, "customization: {}\n")
     with pytest.raises(InventoryError, match="is not read"):
-        inventory.load("dev")
+        environments.load("dev")
     small.environment("dev", f"{facts}\n")
-    assert len(inventory.load("dev").nodes) == 2
+    assert len(environments.load("dev").nodes) == 2
 
 
 def test_what_another_environment_names_of_the_shared_files_is_read(small: Project) -> None:
     small.write("patches/factory/s.yaml", "customization: {}\n")
     small.write("patches/envs/broken/cluster.env", "not a line\n")
     small.environment("prod", "TALOS_SCHEMATIC=../../factory/s.yaml\n")
-    assert len(inventory.load("dev").nodes) == 2
+    assert len(environments.load("dev").nodes) == 2
     small.remove("patches/envs/prod")
     with pytest.raises(InventoryError, match=r"factory/s\.yaml: is not read"):
-        inventory.load("dev")
+        environments.load("dev")

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from scripts import age, inventory, render, secrets, talosctl, validate
-from scripts.errors import PatchError, TalosmakeError, ValidationError
-from scripts.model import Environment
+from talosmake.base.errors import PatchError, TalosmakeError, ValidationError
+from talosmake.checks import validate
+from talosmake.inventory import environments
+from talosmake.inventory.model import Environment
+from talosmake.render import machine_config
+from talosmake.secrets import age, bundles
+from talosmake.talos import generate
 from tests.project import Project, encrypted
 
 KEY = age.new_key()
-BUNDLE = talosctl.gen_secrets("v1.13")
+BUNDLE = generate.gen_secrets("v1.13")
 PATH = "patches/envs/dev/workers/worker_1/x.sops.yaml"
 CLOUD = "cluster: {{externalCloudProvider: {{enabled: true, manifests: {}}}}}\n"
 
@@ -20,17 +24,17 @@ CLOUD = "cluster: {{externalCloudProvider: {{enabled: true, manifests: {}}}}}\n"
 @pytest.fixture
 def dev(small: Project, monkeypatch: pytest.MonkeyPatch) -> Environment:
     Path(small.env["SOPS_AGE_KEY_FILE"]).write_bytes(KEY.identity)
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: BUNDLE)
-    return inventory.load("dev")
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: BUNDLE)
+    return environments.load("dev")
 
 
 def decrypting_to(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(secrets, "plaintext_of", lambda *_: text.encode())
+    monkeypatch.setattr(bundles, "plaintext_of", lambda *_: text.encode())
 
 
 def refused(environment: Environment) -> TalosmakeError:
     worker = environment.workers[0]
-    render.write_config(environment, worker)
+    machine_config.write_config(environment, worker)
     with pytest.raises(TalosmakeError) as error:
         validate.validate_config(environment, worker)
     return error.value
@@ -41,7 +45,7 @@ def refused(environment: Environment) -> TalosmakeError:
 )
 def test_secret_with_a_fact_in_it(small: Project, dev: Environment, url: str) -> None:
     small.write(PATH, encrypted(CLOUD.format(f"['{url}']"), KEY.recipient, PATH))
-    error = refused(inventory.load("dev"))
+    error = refused(environments.load("dev"))
     assert isinstance(error, ValidationError)
     assert 'invalid external cloud provider manifest url "<redacted>": parse' in error.message
     assert f"  {PATH}" in error.message
@@ -54,7 +58,7 @@ def test_patch_that_is_yaml_only_with_its_facts(
     small.write(PATH, "")
     text = "machine: {certSANs: [${NODE_IP}]}\n" + CLOUD.format("['https://hunter2hunter2:bad/']")
     decrypting_to(monkeypatch, text)
-    error = refused(inventory.load("dev"))
+    error = refused(environments.load("dev"))
     assert 'manifest url "<redacted>": parse' in error.message
     assert "hunter2" not in str(error)
 
@@ -64,8 +68,8 @@ def test_what_cannot_be_looked_through_for_secrets_is_not_shown(
 ) -> None:
     """The patch is another one by now than the config was rendered from."""
     small.write(PATH, encrypted(CLOUD.format("['hunter2hunter2:']"), KEY.recipient, PATH))
-    environment = inventory.load("dev")
-    render.write_config(environment, environment.workers[0])
+    environment = environments.load("dev")
+    machine_config.write_config(environment, environment.workers[0])
     decrypting_to(monkeypatch, "machine:\n  sysctls: [hunter2hunter2\n")
     with pytest.raises(PatchError) as error:
         validate.validate_config(environment, environment.workers[0])
@@ -78,12 +82,12 @@ def test_warning_about_a_secret_with_a_fact_in_it(
 ) -> None:
     text = "machine: {env: {http_proxy: 'http://me:hunter2hunter2@${NODE_IP}'}}\n"
     small.write(PATH, encrypted(text, KEY.recipient, PATH))
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     worker = environment.workers[0]
     monkeypatch.setattr(
-        talosctl, "validate", lambda _: "* http://me:hunter2hunter2@10.9.0.21 is deprecated"
+        generate, "validate", lambda _: "* http://me:hunter2hunter2@10.9.0.21 is deprecated"
     )
-    render.write_config(environment, worker)
+    machine_config.write_config(environment, worker)
     validate.validate_config(environment, worker)
     said = environment.paths.validated(worker).read_text()
     assert '"warnings": "* <redacted> is deprecated"' in said
@@ -96,8 +100,8 @@ def test_kernel_arguments_that_no_boot_loader_reads(
 ) -> None:
     text = "machine:\n  install:\n    extraKernelArgs: [console=ttyS0]\n"
     small.write(path, encrypted(text, KEY.recipient, path) if ".sops." in path else text)
-    environment = inventory.load("dev")
-    render.write_config(environment, environment.workers[0])
+    environment = environments.load("dev")
+    machine_config.write_config(environment, environment.workers[0])
     with pytest.raises(ValidationError) as error:
         validate.validate_config(environment, environment.workers[0])
     where = path if ".sops." in path else f"{path}:3"
@@ -109,6 +113,6 @@ def test_kernel_arguments_that_no_boot_loader_reads(
     # What the message advises for GRUB.
     text += "    grubUseUKICmdline: false\n"
     small.write(path, encrypted(text, KEY.recipient, path) if ".sops." in path else text)
-    environment = inventory.load("dev")
-    render.write_config(environment, environment.workers[0])
+    environment = environments.load("dev")
+    machine_config.write_config(environment, environment.workers[0])
     validate.validate_config(environment, environment.workers[0])

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from scripts import hints, inventory, render, secrets, talosctl, versions
-from scripts.errors import InventoryError, PatchError, ToolError
-from scripts.model import Cluster
-from scripts.patches import parse
-from scripts.schematic import PLAIN
-from scripts.tools import TALOSCTL
-from tests.project import CLUSTER_ENV, Project
+from talosmake.base.errors import InventoryError, PatchError, ToolError
+from talosmake.base.tools import TALOSCTL
+from talosmake.inventory import environments, versions
+from talosmake.inventory.model import Cluster
+from talosmake.inventory.schematic import PLAIN
+from talosmake.patches.patch import parse
+from talosmake.render import hints, machine_config
+from talosmake.secrets import bundles
+from talosmake.talos import generate
+from tests.project import CLUSTER_ENV, REPOSITORY, Project
 
 PATH = Path("patches/envs/dev/cluster.env")
-BUNDLE = talosctl.gen_secrets("v1.13")
+BUNDLE = generate.gen_secrets("v1.13")
 
 
 def refused(talos: str, contract: str, kubernetes: str) -> InventoryError:
@@ -88,7 +91,7 @@ def test_talos_that_talosctl_knows_no_more(talos: str) -> None:
 
 
 def test_what_the_docs_say_of_kubernetes_is_in_the_table() -> None:
-    page = (Path(versions.__file__).parents[1] / "docs/versions.md").read_text()
+    page = (REPOSITORY / "docs/versions.md").read_text()
     for talos, said in (((1, 13), "1.31 to 1.36"), ((1, 12), "1.30 to 1.35")):
         oldest, newest = versions.known().kubernetes[talos]
         assert said == f"{'.'.join(map(str, oldest))} to {'.'.join(map(str, newest))}"
@@ -147,16 +150,16 @@ def test_lists_stand_between_a_field_and_its_document() -> None:
 def test_rendering_refuses_what_the_nodes_do_not_know(
     small: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: BUNDLE)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: BUNDLE)
     older = CLUSTER_ENV.replace("v1.13", "v1.12").replace("1.36.0", "1.35.0")
     small.environment("dev", cluster_env=older)
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     node = environment.first_control_plane
-    assert render.render(environment, node)
+    assert machine_config.render(environment, node)
     small.patch("dev", "control_planes", "cp_1", VRF)
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     with pytest.raises(PatchError, match=r"node\.yaml:2: the document VRFConfig is new in Talos"):
-        render.render(environment, environment.first_control_plane)
+        machine_config.render(environment, environment.first_control_plane)
 
 
 @pytest.mark.parametrize(
@@ -181,11 +184,11 @@ def test_rendering_refuses_what_the_nodes_do_not_know(
 def test_kind_that_talosctl_does_not_know(
     small: Project, monkeypatch: pytest.MonkeyPatch, document: str, hint: str
 ) -> None:
-    monkeypatch.setattr(secrets, "bundle_of", lambda _: BUNDLE)
+    monkeypatch.setattr(bundles, "bundle_of", lambda _: BUNDLE)
     small.patch("dev", "workers", "worker_1", document)
-    environment = inventory.load("dev")
+    environment = environments.load("dev")
     with pytest.raises(PatchError) as error:
-        render.render(environment, environment.workers[0])
+        machine_config.render(environment, environment.workers[0])
     assert "not registered" in error.value.message
     assert error.value.hint.startswith(hint.replace("1.13.0", TALOSCTL.pinned))
 

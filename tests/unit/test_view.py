@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from scripts.terminal import shown
-from scripts.view import Lines, Running, View, clock, ended, outcome
+from talosmake.workflow.live_view import shown
+from talosmake.workflow.run_view import Lines, Running, View, clock, ended, outcome
 
 
 def drawn(view: View, now: float, rows: int = 20) -> list[str]:

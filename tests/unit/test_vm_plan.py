@@ -7,7 +7,8 @@ from ipaddress import IPv4Interface
 
 import pytest
 
-from scripts.vm_model import (
+from talosmake.inventory.disks import disks
+from talosmake.inventory.machines import (
     GIB,
     Accelerator,
     Boot,
@@ -27,17 +28,7 @@ from scripts.vm_model import (
     placed,
     stable_uuid,
 )
-from scripts.vm_plan import (
-    Current,
-    DomainNow,
-    Effect,
-    NetworkNow,
-    Plan,
-    Step,
-    disks,
-    plan,
-    show,
-)
+from talosmake.machines.plan import Action, Current, DomainNow, Effect, NetworkNow, Plan, plan, show
 
 OWNER = Owner("dev", "talos-dev")
 ISO = Image(ImageKind.ISO, "/talos.iso", "ab" * 32)
@@ -90,7 +81,7 @@ ONE, TWO = vm("one", 1), vm("two", 2)
 BOTH = wanted(ONE, TWO)
 
 
-def steps(decided: Plan) -> list[Step]:
+def steps(decided: Plan) -> list[Action]:
     return [change.step for change in decided.changes]
 
 
@@ -100,11 +91,11 @@ def refused(decided: Plan) -> str:
 
 def test_nothing_there() -> None:
     decided = plan(BOTH, Current())
-    machine = [Step.CREATE_VOLUME, Step.DEFINE_DOMAIN, Step.START_DOMAIN]
-    shared = [Step.CREATE_NETWORK, Step.CREATE_POOL, Step.UPLOAD_IMAGE]
+    machine = [Action.CREATE_VOLUME, Action.DEFINE_DOMAIN, Action.START_DOMAIN]
+    shared = [Action.CREATE_NETWORK, Action.CREATE_POOL, Action.UPLOAD_IMAGE]
     assert steps(decided) == [*shared, *machine, *machine]
-    assert [c.step for c in decided.network] == [Step.CREATE_NETWORK]
-    assert [c.step for c in decided.storage] == [Step.CREATE_POOL, Step.UPLOAD_IMAGE]
+    assert [c.step for c in decided.network] == [Action.CREATE_NETWORK]
+    assert [c.step for c in decided.storage] == [Action.CREATE_POOL, Action.UPLOAD_IMAGE]
     assert [c.step for c in decided.machine(TWO)] == machine
     assert not decided.refused
 
@@ -119,14 +110,14 @@ def test_an_interrupted_upload_is_done_again() -> None:
     now = current(BOTH)
     assert now.pool
     now.pool.volumes.pop(complete_mark(ISO.volume))
-    assert steps(plan(BOTH, now)) == [Step.UPLOAD_IMAGE]
+    assert steps(plan(BOTH, now)) == [Action.UPLOAD_IMAGE]
 
 
 def test_only_what_is_missing_is_made() -> None:
     now = current(BOTH)
     domains = {ONE.domain: now.domains[ONE.domain]}
     decided = plan(BOTH, replace(now, domains=domains))
-    assert steps(decided) == [Step.DEFINE_DOMAIN, Step.START_DOMAIN]
+    assert steps(decided) == [Action.DEFINE_DOMAIN, Action.START_DOMAIN]
     assert {change.owner for change in decided.changes} == {TWO.owner}
 
 
@@ -134,14 +125,14 @@ def test_a_machine_that_is_off_is_started() -> None:
     now = current(BOTH)
     off = replace(now.domains[ONE.domain], live=None, state="shut off")
     assert steps(plan(BOTH, replace(now, domains={**now.domains, ONE.domain: off}))) == [
-        Step.START_DOMAIN
+        Action.START_DOMAIN
     ]
 
 
 def test_memory_and_cpus_wait_for_the_next_start_and_keep_the_disk() -> None:
     larger = wanted(vm("one", 1, memory_mib=4096, cpus=4), TWO)
     [change] = plan(larger, current(BOTH)).changes
-    assert (change.effect, change.step) == (Effect.UPDATE_AT_NEXT_START, Step.DEFINE_DOMAIN)
+    assert (change.effect, change.step) == (Effect.UPDATE_AT_NEXT_START, Action.DEFINE_DOMAIN)
     assert change.details == ("CPUs 2 -> 4", "memory 2048 MiB -> 4096 MiB")
 
 
@@ -159,7 +150,7 @@ def test_a_new_node_is_reserved_in_the_running_network_and_concerns_no_other() -
     decided = plan(wanted(ONE, TWO, three), current(BOTH))
     assert {change.owner for change in decided.changes} == {three.owner}
     first = decided.changes[0]
-    assert (first.effect, first.step) == (Effect.UPDATE_LIVE, Step.UPDATE_RESERVATIONS)
+    assert (first.effect, first.step) == (Effect.UPDATE_LIVE, Action.UPDATE_RESERVATIONS)
     assert decided.network == ()
 
 
@@ -171,7 +162,7 @@ def test_another_mac_is_reserved_at_once() -> None:
     subnet = replace(subnet, reservations=(mine, *subnet.reservations[1:]))
     other = replace(other, network=replace(other.network, subnet=subnet))
     changes = plan(other, current(BOTH)).changes
-    assert [change.step for change in changes] == [Step.UPDATE_RESERVATIONS, Step.DEFINE_DOMAIN]
+    assert [change.step for change in changes] == [Action.UPDATE_RESERVATIONS, Action.DEFINE_DOMAIN]
     assert changes[0].details == (
         "- 52:54:00:00:00:01 10.0.1.21 one",
         "+ 52:54:00:00:00:09 10.0.1.21 one",
@@ -184,14 +175,14 @@ def test_another_network_needs_machines_that_are_off() -> None:
     assert "cannot be changed under running machines" in refused(plan(routed, now))
     off = {name: replace(domain, live=None) for name, domain in now.domains.items()}
     decided = plan(routed, replace(now, domains=off))
-    assert decided.changes[0].step is Step.REPLACE_NETWORK
+    assert decided.changes[0].step is Action.REPLACE_NETWORK
     assert decided.changes[0].details == ("mode nat -> route",)
 
 
 def test_disks_grow_and_do_not_shrink() -> None:
     grown = wanted(vm("one", 1, disks=disks(ONE.domain, 30, (5,))), TWO)
     decided = plan(grown, current(BOTH))
-    assert steps(decided) == [Step.GROW_VOLUME, Step.CREATE_VOLUME, Step.DEFINE_DOMAIN]
+    assert steps(decided) == [Action.GROW_VOLUME, Action.CREATE_VOLUME, Action.DEFINE_DOMAIN]
     assert decided.changes[0].effect is Effect.UPDATE_LIVE
 
     now = current(grown)
@@ -204,7 +195,7 @@ def test_disks_grow_and_do_not_shrink() -> None:
     assert "is protected" in refused(plan(BOTH, stopped, "one", protected=True))
     decided = plan(BOTH, stopped, "one")
     assert not decided.refused
-    assert steps(decided)[:2] == [Step.REPLACE_VOLUME, Step.DELETE_VOLUME]
+    assert steps(decided)[:2] == [Action.REPLACE_VOLUME, Action.DELETE_VOLUME]
 
 
 def test_a_pool_is_started_first_and_what_it_holds_is_not_guessed() -> None:
@@ -212,10 +203,10 @@ def test_a_pool_is_started_first_and_what_it_holds_is_not_guessed() -> None:
     assert now.pool
     off = replace(now.pool, active=False, volumes={})
     decided = plan(BOTH, replace(now, pool=off))
-    assert steps(decided) == [Step.START_POOL, Step.CREATE_NETWORK]
-    assert [change.step for change in decided.storage] == [Step.START_POOL]
+    assert steps(decided) == [Action.START_POOL, Action.CREATE_NETWORK]
+    assert [change.step for change in decided.storage] == [Action.START_POOL]
     theirs = replace(off, uuid="other")
-    assert steps(plan(BOTH, replace(now, pool=theirs))) == [Step.CREATE_NETWORK]
+    assert steps(plan(BOTH, replace(now, pool=theirs))) == [Action.CREATE_NETWORK]
 
 
 def test_what_is_not_ours_is_refused() -> None:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import vm_xml
-from scripts.vm_model import (
+from talosmake.inventory.machines import (
     Accelerator,
     Domain,
     DomainDisk,
@@ -24,6 +23,7 @@ from scripts.vm_model import (
     Subnet,
     stable_uuid,
 )
+from talosmake.machines import libvirt_xml
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)
 MACS = st.integers(0, 2**24 - 1).map(
@@ -79,25 +79,25 @@ def network(mode: NetworkMode = NetworkMode.NAT, last: int = 11) -> Network:
 
 @given(domains(), st.sampled_from(["dir", "logical"]))
 def test_a_domain_is_read_as_it_was_written(domain: Domain, pool: str) -> None:
-    assert vm_xml.read_domain(vm_xml.domain_xml(domain, pool)) == domain
+    assert libvirt_xml.read_domain(libvirt_xml.domain_xml(domain, pool)) == domain
 
 
 @pytest.mark.parametrize("mode", NetworkMode)
 def test_a_network_is_read_as_it_was_written(mode: NetworkMode) -> None:
-    assert vm_xml.read_network(vm_xml.network_xml(network(mode))) == network(mode)
+    assert libvirt_xml.read_network(libvirt_xml.network_xml(network(mode))) == network(mode)
 
 
 def test_networks_without_a_range_and_with_names_that_disagree() -> None:
     wanted = network()
     assert wanted.subnet
     wanted = replace(wanted, subnet=replace(wanted.subnet, dhcp_range=None))
-    xml = vm_xml.network_xml(wanted)
-    assert vm_xml.read_network(xml) == wanted
-    assert vm_xml.read_network(xml.replace("cp-1.dev", "cp-9.dev")) != wanted
+    xml = libvirt_xml.network_xml(wanted)
+    assert libvirt_xml.read_network(xml) == wanted
+    assert libvirt_xml.read_network(xml.replace("cp-1.dev", "cp-9.dev")) != wanted
 
 
 def test_what_others_wrote_is_nobodys() -> None:
-    domain = vm_xml.read_domain(
+    domain = libvirt_xml.read_domain(
         "<domain type='kvm'><name>x</name><memory unit='GiB'>2</memory><vcpu>2</vcpu>"
         "<devices><interface type='bridge'><mac address='52:54:00:00:00:01'/>"
         "<source bridge='br0'/></interface></devices></domain>"
@@ -106,7 +106,8 @@ def test_what_others_wrote_is_nobodys() -> None:
     assert domain.memory_mib == 2048
     assert domain.interfaces == (Interface("52:54:00:00:00:01", ""),)
     assert (
-        vm_xml.read_network("<network><name>x</name><forward mode='vepa'/></network>").owner is None
+        libvirt_xml.read_network("<network><name>x</name><forward mode='vepa'/></network>").owner
+        is None
     )
 
 
@@ -117,7 +118,7 @@ def test_units_as_libvirt_writes_them() -> None:
         ("<memory unit='b'>1073741824</memory>", 1024),
     ):
         xml = f"<domain type='qemu'><name>x</name>{text}<vcpu>1</vcpu></domain>"
-        assert vm_xml.read_domain(xml).memory_mib == expected
+        assert libvirt_xml.read_domain(xml).memory_mib == expected
 
 
 def test_libvirt_keeps_what_we_say() -> None:
@@ -125,11 +126,11 @@ def test_libvirt_keeps_what_we_say() -> None:
     libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not installed")
     connection = libvirt.open("test:///default")
     try:
-        made = connection.networkDefineXML(vm_xml.network_xml(network()))
-        assert vm_xml.read_network(made.XMLDesc(0)) == network()
+        made = connection.networkDefineXML(libvirt_xml.network_xml(network()))
+        assert libvirt_xml.read_network(made.XMLDesc(0)) == network()
         storage = Storage("pool", stable_uuid("dev", "pool"), "/tmp/pool")
-        pool = connection.storagePoolDefineXML(vm_xml.pool_xml(storage))
-        read = vm_xml.read_pool(pool.XMLDesc(0), active=False, available=0, volumes={})
+        pool = connection.storagePoolDefineXML(libvirt_xml.pool_xml(storage))
+        read = libvirt_xml.read_pool(pool.XMLDesc(0), active=False, available=0, volumes={})
         assert (read.uuid, read.kind, read.path) == (storage.uuid, "dir", storage.path)
     finally:
         connection.close()

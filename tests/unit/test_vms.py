@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from scripts import hypervisor, inventory, marker, vms
-from scripts.errors import ConfigError, MachineError
-from scripts.hypervisor import Hypervisor
-from scripts.model import Environment
-from scripts.vm_model import complete_mark
+from talosmake.base import marker
+from talosmake.base.errors import ConfigError, MachineError
+from talosmake.inventory import environments
+from talosmake.inventory.machines import complete_mark
+from talosmake.inventory.model import Environment
+from talosmake.machines import destroy, hypervisor, session
+from talosmake.machines import make as machines_make
+from talosmake.machines.hypervisor import Hypervisor
 from tests.project import Project
 
 CP_1, WORKER_1 = "dev-controlplane-cp_1", "dev-worker-worker_1"
@@ -34,20 +37,21 @@ class Host:
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(Hypervisor, "upload", _upload)
         # Connections to it see the same only as long as they are the same.
-        monkeypatch.setattr(
-            vms, "connection", lambda _: Hypervisor(self.uri, libvirt, self.libvirt)
-        )
+        for module in (session, destroy):
+            monkeypatch.setattr(
+                module, "connection", lambda _: Hypervisor(self.uri, libvirt, self.libvirt)
+            )
         project.write("talos.iso", "iso")
 
     def environment(self, facts: str = "") -> Environment:
         """dev as it is in Git at the beginning of a new run."""
-        for name in ("_sessions", "_generations"):
-            self._monkeypatch.setattr(vms, name, {})
-        self._monkeypatch.setattr(vms, "_ready", set())
+        session.sessions.clear()
+        session._generations.clear()
+        machines_make._ready.clear()
         machines = f"LIBVIRT_URI={self.uri}\nNETWORK=10.9.0.0/24\nTALOS_IMAGE=talos.iso\n"
         tiny = "VM_ACCELERATOR=tcg\nVM_FIRMWARE=bios\n"
         self.project.environment("dev", machines + tiny + facts)
-        return inventory.load("dev")
+        return environments.load("dev")
 
     def made(self, facts: str = "") -> Environment:
         """The same when its machines were made and its cluster was bootstrapped."""
@@ -88,10 +92,10 @@ def _upload(self: Hypervisor, pool: str, name: str, _source: Path) -> None:
 
 
 def make(environment: Environment) -> None:
-    vms.make_network(environment, "", 0)
-    vms.make_storage(environment, "", 0)
+    machines_make.make_network(environment, "", 0)
+    machines_make.make_storage(environment, "", 0)
     for node in environment.nodes:
-        vms.make_machine(environment, node, "", 0)
+        machines_make.make_machine(environment, node, "", 0)
 
 
 @pytest.fixture
@@ -113,7 +117,7 @@ def test_the_plan_starts_a_pool_first_and_misses_no_disk(
 ) -> None:
     environment = host.made()
     host.pool().destroy()
-    vms.show_plan(environment, "")
+    machines_make.show_plan(environment, "")
     assert capsys.readouterr().out == (
         "dev: what 'snakemake vms' would do:\n"
         f"  start: pool {POOL} (what it holds is planned when it runs)\n"
@@ -159,7 +163,7 @@ def test_what_must_not_be_done_is_refused_when_the_pool_runs(host: Host) -> None
     host.pool().destroy()
     environment = host.environment("VM_DISK_GIB=20\n")
     with pytest.raises(MachineError, match="would shrink from 30 GiB to 20 GiB"):
-        vms.make_storage(environment, "", 0)
+        machines_make.make_storage(environment, "", 0)
     assert environment.paths.bootstrapped.exists()
 
 
@@ -167,7 +171,7 @@ def test_disks_in_a_pool_that_was_not_started_are_destroyed_on_request(host: Hos
     host.shared_pool()
     environment = host.made("STORAGE_POOL=shared\n")
     host.pool("shared").destroy()
-    vms.destroy(environment, "dev", disks=True)
+    destroy.destroy(environment, "dev", disks=True)
     assert not {f"{CP_1}-system", f"{WORKER_1}-system"} & host.volumes("shared")
 
 
@@ -180,7 +184,7 @@ def test_disks_of_a_domain_that_is_not_ours_are_left_alone(
     host.shared_pool()
     host.foreign_domain(CP_1)
     theirs, orphan = host.volume("shared", CP_1), host.volume("shared", WORKER_1)
-    vms.destroy(host.environment("STORAGE_POOL=shared\n"), "dev", disks=True)
+    destroy.destroy(host.environment("STORAGE_POOL=shared\n"), "dev", disks=True)
     assert host.volumes("shared") == {theirs}
     assert f"dev: {CP_1}: was not made for it; its disks are left alone" in said.text
     assert f"{orphan}: deleted" in said.text
@@ -192,7 +196,7 @@ def test_our_pool_stays_while_it_has_disks_that_are_not_ours(
     environment = host.made()
     host.foreign_domain("dev-theirs")
     theirs = host.volume(POOL, "dev-theirs")
-    vms.destroy(environment, "dev", disks=True)
+    destroy.destroy(environment, "dev", disks=True)
     assert {name for name in host.volumes() if name.startswith("dev-")} == {theirs}
     assert f"storage pool {POOL}: kept, as it has {theirs}" in said.text
 
@@ -202,7 +206,7 @@ def test_a_pool_of_our_pools_name_that_is_not_ours_is_left_alone(host: Host) -> 
     xml = f"<pool type='dir'><name>{POOL}</name>{target}</pool>"
     host.libvirt.storagePoolDefineXML(xml).create()
     theirs = host.volume(POOL, CP_1)
-    vms.destroy(host.environment(), "dev", disks=True)
+    destroy.destroy(host.environment(), "dev", disks=True)
     assert host.volumes() == {theirs}
 
 
@@ -215,7 +219,7 @@ def test_ctrl_c_cuts_no_machine_off(host: Host, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(type(host.libvirt.lookupByName(CP_1)), "shutdown", lambda _: 0)
     monkeypatch.setattr(hypervisor, "cancelled", lambda: True)
     with pytest.raises(MachineError) as error:
-        vms.stop(environment, None)
+        destroy.stop(environment, None)
     assert str(error.value) == (
         f"interrupted: the domain {CP_1} is still shutting down; it is not cut off\n"
         "  -> The same command goes on."
@@ -229,7 +233,7 @@ def test_a_machine_that_does_not_shut_down_in_time_is_cut_off(
 ) -> None:
     environment = host.made("VM_STOP_TIMEOUT=1\n")
     monkeypatch.setattr(type(host.libvirt.lookupByName(CP_1)), "shutdown", lambda _: 0)
-    vms.stop(environment, "cp_1")
+    destroy.stop(environment, "cp_1")
     assert f"{CP_1}: cut off after 1 s" in said.text
     assert not host.libvirt.lookupByName(CP_1).isActive()
 
@@ -249,10 +253,10 @@ def test_a_machine_left_over_from_another_role_is_named_with_its_role(
     assert "vms_destroy --config env=dev confirm=worker-box" in said.text
     ambiguous = "may mean more than one: controlplane-box, worker-box"
     with pytest.raises(ConfigError, match=f"confirm=box {ambiguous}"):
-        vms.destroy(environment, "box", disks=True)
+        destroy.destroy(environment, "box", disks=True)
     with pytest.raises(ConfigError, match=f"node=box {ambiguous}"):
-        vms.stop(environment, "box")
-    vms.destroy(environment, "worker-box", disks=False)
+        destroy.stop(environment, "box")
+    destroy.destroy(environment, "worker-box", disks=False)
     assert {"dev-controlplane-box"} == host.domains() - {CP_1, WORKER_1}
 
 
@@ -267,8 +271,8 @@ def test_a_leftover_with_the_environment_s_name_is_not_taken_for_all(host: Host)
     host.libvirt.defineXML(xml)
     environment = host.environment()
     with pytest.raises(ConfigError, match=r"confirm=dev \(all of dev, or a node\) may mean more"):
-        vms.destroy(environment, "dev", disks=True)
+        destroy.destroy(environment, "dev", disks=True)
     assert {CP_1, WORKER_1, "dev-worker-dev"} == host.domains()
-    vms.destroy(environment, "worker-dev", disks=False)
-    vms.destroy(environment, "dev", disks=True)
+    destroy.destroy(environment, "worker-dev", disks=False)
+    destroy.destroy(environment, "dev", disks=True)
     assert host.domains() == set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import certificates
+from talosmake.base import certificates
 from tests.aged import KEPT, SPOILED
 from tests.project import Project
 
@@ -104,6 +104,6 @@ def test_without_the_age_key_a_certificate_past_half_of_its_life_stays(built: Pr
 
 
 def _bundle() -> bytes:
-    from scripts import talosctl
+    from talosmake.talos import generate
 
-    return talosctl.gen_secrets("v1.13")
+    return generate.gen_secrets("v1.13")

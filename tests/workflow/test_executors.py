@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-
 from benchmarks.fleet import real_machines
+
 from tests.project import Project
 
 ENV = ("--config", "env=lab")

@@ -59,7 +59,7 @@ class Repository:
 
     def check(self, *arguments: str, code: int = 0, at: Path | None = None) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "scripts.check_secrets", *arguments],
+            [sys.executable, "-m", "talosmake.secrets.check", *arguments],
             cwd=at or self.project,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.PIPE,

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from scripts.vm_facts import derived_mac
+from talosmake.inventory.machine_facts import derived_mac
 from tests.project import REPOSITORY, Project
 
 

@@ -209,25 +209,35 @@ def test_update_of_the_program_changes_nothing(updated: Project) -> None:
 
 
 def test_raised_revision_reaches_what_it_is_of(updated: Project) -> None:
-    _edit(updated.program, "scripts/revisions.py", "LINT = ", "LINT = 9000 + ")
+    _edit(updated.program, "scripts/talosmake/render/revisions.py", "LINT = ", "LINT = 9000 + ")
     assert updated.ok(*GO).jobs == {"lint_environment:dev"}
-    _edit(updated.program, "scripts/revisions.py", "APPLY_SCRIPT = ", "APPLY_SCRIPT = 9000 + ")
+    _edit(
+        updated.program,
+        "scripts/talosmake/render/revisions.py",
+        "APPLY_SCRIPT = ",
+        "APPLY_SCRIPT = 9000 + ",
+    )
     assert updated.ok(*GO).jobs == {"apply_script:dev"}
-    _edit(updated.program, "scripts/revisions.py", "RENDER = ", "RENDER = 9000 + ")
+    _edit(updated.program, "scripts/talosmake/render/revisions.py", "RENDER = ", "RENDER = 9000 + ")
     assert updated.ok(*GO).jobs == _all_jobs("cp_1", "cp_2", "worker_1", "worker_2")
     assert updated.ok(*GO).jobs == set()
 
 
 def test_new_lint_rule_finds_what_is_there(updated: Project) -> None:
     """And validates nothing again for it."""
-    _edit(updated.program, "scripts/lint_values.py", "def disk_path(", "def disk_path_(")
-    with (updated.program / "scripts/lint_values.py").open("a") as file:
+    _edit(
+        updated.program,
+        "scripts/talosmake/checks/value_rules.py",
+        "def disk_path(",
+        "def disk_path_(",
+    )
+    with (updated.program / "scripts/talosmake/checks/value_rules.py").open("a") as file:
         file.write(
             "\n\ndef disk_path(view: NodeView) -> Iterator[Finding]:\n"
             '    yield Finding("here", f"is {view.node.name}", "Do.")\n'
         )
     assert "is worker_1" not in updated.ok("lint", *GO).output
-    _edit(updated.program, "scripts/revisions.py", "LINT = ", "LINT = 9000 + ")
+    _edit(updated.program, "scripts/talosmake/render/revisions.py", "LINT = ", "LINT = 9000 + ")
     run = updated.ok(*GO)
     assert run.jobs == {"lint_environment:dev"}
     assert "here: is worker_1 (worker_1) [disk-path]" in run.output

@@ -1,0 +1,1 @@
+"""What any program needs: files, processes, waiting, messages. Knows nothing of Talos."""

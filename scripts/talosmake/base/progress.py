@@ -1,0 +1,100 @@
+"""Telling the person at the terminal what is going on, and hearing Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from logging.handlers import QueueListener
+from pathlib import Path
+from typing import TypeVar
+
+_P = TypeVar("_P")
+_T = TypeVar("_T")
+# Snakemake shows what it gets by this logger; by name, as only `workflow` imports Snakemake.
+logger = logging.getLogger("snakemake.logging")
+_job = threading.local()
+_SETTLE = 2.0
+_TIME = r"\d{4}-\d\d-\d\dT\S+Z"
+_silent = threading.Event()
+
+
+def say(text: str) -> None:
+    """Show a line of progress."""
+    _record(text)
+    logger.info(text)
+
+
+def warn(text: str) -> None:
+    """Show something that does not stop the work but should be looked at."""
+    _record(text)
+    logger.warning(text)
+
+
+def fail(text: str) -> None:
+    """Show why a job fails, also where Snakemake was told to show nothing (``--quiet all``)."""
+    _record(text)
+    if _silent.is_set():
+        print(text, file=sys.stderr)
+    else:
+        logger.error(text)
+
+
+def silence() -> None:
+    """Expect Snakemake to show nothing."""
+    _silent.set()
+
+
+@contextlib.contextmanager
+def also_into(log: Path) -> Iterator[None]:
+    """Write what this thread says in the meantime into a log file, too."""
+    with log.open("w", encoding="utf-8") as file:
+        _job.log = file
+        try:
+            yield
+        finally:
+            _job.log = None
+
+
+def in_this_log(step: Callable[[_P], _T]) -> Callable[[_P], _T]:
+    """The same step for another thread, where it writes into this thread's log file, too."""
+    file = getattr(_job, "log", None)
+
+    def run(argument: _P) -> _T:
+        _job.log = file
+        return step(argument)
+
+    return run
+
+
+def _record(text: str) -> None:
+    file = getattr(_job, "log", None)
+    if file is not None:
+        file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
+        file.flush()
+
+
+def settle(listener: QueueListener | None) -> None:
+    """Wait until all that was said is shown, so that what is printed next stands below it.
+
+    :param listener: Snakemake's own, which shows from another thread; None where there is none.
+    """
+    end = time.monotonic() + _SETTLE
+    queue = getattr(listener, "queue", None)
+    while getattr(queue, "unfinished_tasks", 0) and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def error_in(log: Path) -> str:
+    """The error that a job ended with, by its log file; "" where there is none."""
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.findall(rf"^{_TIME} (Error: .*?)(?=^{_TIME} |\Z)", text, re.MULTILINE | re.DOTALL)
+    return found[-1].strip() if found else ""

@@ -1,0 +1,99 @@
+"""The pinned external programs: which version, and whether what is there fits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from talosmake.base.errors import ToolError
+from talosmake.base.process import find, run
+from talosmake.base.program import ROOT
+
+_TOOLS = ROOT / "tools"
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program pinned by ``tools/<directory>/go.mod``.
+
+    :ivar exact: only the pinned version will do, because its output must be the same everywhere.
+    """
+
+    name: str
+    directory: str
+    module: str
+    version_command: tuple[str, ...]
+    exact: bool = False
+
+    @property
+    def pinned(self) -> str:
+        """The pinned version without a leading v, e.g. ``1.13.0``."""
+        return _pin(_TOOLS / self.directory / "go.mod", self.module)
+
+
+TALOSCTL = Tool(
+    "talosctl",
+    "talosctl",
+    "github.com/siderolabs/talos",
+    ("version", "--client", "--short"),
+    exact=True,
+)
+SOPS = Tool("sops", "sops", "github.com/getsops/sops/v3", ("--version", "--disable-version-check"))
+AGE = Tool("age", "age", "filippo.io/age", ("--version",))
+AGE_KEYGEN = Tool("age-keygen", "age", "filippo.io/age", ("--version",))
+# Our own program around the Image Factory's package, whose version it tells.
+SCHEMATIC_ID = Tool(
+    "schematic-id",
+    "schematic",
+    "github.com/siderolabs/image-factory",
+    ("version",),
+    exact=True,
+)
+HELM = Tool(
+    "helm", "helm", "helm.sh/helm/v4", ("version", "--template", "{{.Version}}"), exact=True
+)
+
+
+@cache
+def _pin(go_mod: Path, module: str) -> str:
+    found = re.search(rf"^\s*{re.escape(module)} v(\S+)", go_mod.read_text(), re.MULTILINE)
+    if found is None:
+        raise ToolError(f"{go_mod}: does not pin {module}")
+    return found[1]
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """``1.13.0`` as numbers that compare; what follows the patch level is left out."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def fits(tool: Tool, found: str) -> bool:
+    """Whether a version may stand in for the pinned one: the same, or a newer one of its major.
+
+    Pre-releases and builds from changed sources (``1.13.0-dirty``) never do.
+    """
+    have, want = numbers(found), numbers(tool.pinned)
+    if tool.exact or "-" in found:
+        return found == tool.pinned
+    return have[:1] == want[:1] and have >= want
+
+
+@cache
+def require(tool: Tool) -> str:
+    """The tool's path, its version checked once a process.
+
+    :raises ToolError: when it is missing, answers oddly, or its version does not fit.
+    """
+    path = find(tool.name)
+    answer = run([tool.name, *tool.version_command], timeout=30)
+    text = answer.stdout.decode(errors="replace") + answer.stderr
+    found = re.search(r"v?(\d+\.\d+\.\d+\S*)", text)
+    wanted = f"{'exactly' if tool.exact else 'at least'} {tool.pinned}"
+    hint = "Run 'make setup': it builds the pinned version into .venv/bin."
+    if not answer.ok or found is None:
+        raise ToolError(f"{path}: does not tell its version; {wanted} is needed", hint=hint)
+    if not fits(tool, found[1]):
+        raise ToolError(f"{path}: version {found[1]}, but {wanted} is needed", hint=hint)
+    return path

@@ -1,0 +1,1 @@
+"""May this config be used? ``talosctl validate``, and lint."""

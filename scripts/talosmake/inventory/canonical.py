@@ -1,0 +1,179 @@
+"""One form for each fact that people write in several (pure).
+
+A MAC address in capitals is the same for a person, and another one for an expression in a patch
+that Talos compares as text. So facts are brought into one form where they are read, and the program
+and ``${NAME}`` in patches have the same text. What has none of a fact's forms stays as it is
+written, for whoever checks the fact to quote.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+from urllib.parse import urlsplit
+
+from talosmake.inventory import endpoints
+
+_PAIR = "[0-9a-f]{2}"
+# 52:54:00:ab:cd:ef, 52-54-00-ab-cd-ef, 5254.00ab.cdef, 525400-abcdef, 525400abcdef
+_MAC = re.compile(
+    rf"{_PAIR}(:{_PAIR}){{5}}|{_PAIR}(-{_PAIR}){{5}}|{_PAIR}( {_PAIR}){{5}}"
+    r"|[0-9a-f]{4}([.:-])[0-9a-f]{4}\4[0-9a-f]{4}|[0-9a-f]{6}[:-]?[0-9a-f]{6}"
+)
+_UUID = re.compile(r"(urn:uuid:)?\{?([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})\}?")
+_VERSION = re.compile(r"\d+\.\d+\.\d+[-.\w]*")
+_CONTRACT = re.compile(r"v?(\d+\.\d+)(\.\d+)?")
+_SHA256 = re.compile(r"(sha256:)?([0-9a-f]{64})")
+_FINGERPRINT_BYTES = 32
+
+
+def facts(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts, each in the one form that it has."""
+    return {name: _FORMS.get(name, _as_written)(value) for name, value in given.items()}
+
+
+def _as_written(text: str) -> str:
+    return text
+
+
+def mac(text: str) -> str:
+    """A MAC address in lower case with colons, as Talos shows it."""
+    lower = text.strip().lower()
+    digits = re.sub(r"[^0-9a-f]", "", lower)
+    return ":".join(re.findall(_PAIR, digits)) if _MAC.fullmatch(lower) else text
+
+
+def uuid(text: str) -> str:
+    """A UUID in lower case with hyphens, as Talos shows it."""
+    found = _UUID.fullmatch(text.strip().lower())
+    if not found:
+        return text
+    digits = found[2].replace("-", "")
+    ends = (0, 8, 12, 16, 20, 32)
+    return "-".join(digits[start:end] for start, end in pairwise(ends))
+
+
+def address(text: str) -> str:
+    """An IP address in its short form and lower case."""
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError:
+        return text
+
+
+def network(text: str) -> str:
+    """A network with its prefix length, also where it was written with a netmask."""
+    try:
+        return str(ipaddress.ip_network(text.strip())) if "/" in text else text
+    except ValueError:
+        return text
+
+
+def _address_range(text: str) -> str:
+    return "-".join(address(part.strip()) for part in text.split("-"))
+
+
+def _endpoint(text: str) -> str:
+    endpoint = endpoints.parsed(text.strip())
+    return str(endpoint) if endpoint else text
+
+
+def _url(text: str) -> str:
+    """A URL of scheme, host and port in lower case, without the slash at its end."""
+    try:
+        parts = urlsplit(text.strip())
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return text
+    if not host or port is None or parts.path not in ("", "/") or parts.query or parts.fragment:
+        return text
+    if "@" in parts.netloc:
+        return text
+    host = address(host)
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _with_v(text: str) -> str:
+    version = without_v(text)
+    return f"v{version}" if _VERSION.fullmatch(version) else text
+
+
+def without_v(text: str) -> str:
+    """A version without the v that may stand before it."""
+    return re.sub(r"^[vV](?=\d)", "", text.strip())
+
+
+def _contract(text: str) -> str:
+    """Of a version what Talos looks at in a contract: its first two numbers."""
+    found = _CONTRACT.fullmatch(text.strip().lower())
+    return f"v{found[1]}" if found else text
+
+
+def sha256(text: str) -> str:
+    """A digest as 64 hex digits in lower case."""
+    found = _SHA256.fullmatch(text.strip().lower())
+    return found[2] if found else text
+
+
+def fingerprint(text: str) -> str:
+    """A certificate's fingerprint in base64, as Talos shows it and talosctl takes it.
+
+    It is the SHA-256 of the public key (siderolabs/crypto: x509/fingerprint.go), which other tools
+    show in hex.
+    """
+    digits = text.strip().replace(":", "")
+    try:
+        if re.fullmatch(r"[0-9a-fA-F]{64}", digits):
+            content = bytes.fromhex(digits)
+        else:
+            padded = digits.rstrip("=") + "=" * (-len(digits.rstrip("=")) % 4)
+            content = base64.b64decode(padded, altchars=None, validate=True)
+    except (binascii.Error, ValueError):
+        return text
+    return base64.b64encode(content).decode() if len(content) == _FINGERPRINT_BYTES else text
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether it is one, in the form that talosctl takes."""
+    try:
+        return len(base64.b64decode(text, validate=True)) == _FINGERPRINT_BYTES
+    except (binascii.Error, ValueError):
+        return False
+
+
+def name(text: str) -> str:
+    """A host or domain name in lower case, without the dot at its end.
+
+    Kubernetes makes a node's name of it in lower case, too.
+    """
+    return text.strip().lower().removesuffix(".")
+
+
+_FORMS: Mapping[str, Callable[[str], str]] = {
+    "CLUSTER_ENDPOINT": _url,
+    "TALOS_VERSION": _with_v,
+    "TALOS_CONTRACT": _contract,
+    "KUBERNETES_VERSION": without_v,
+    "CILIUM_VERSION": without_v,
+    "CILIUM_CHART_SHA256": sha256,
+    "TALOS_SCHEMATIC_ID": sha256,
+    "TALOS_IMAGE_SHA256": sha256,
+    "TALOS_KERNEL_SHA256": sha256,
+    "TALOS_INITRAMFS_SHA256": sha256,
+    "NETWORK": network,
+    "NETWORK_DHCP_RANGE": _address_range,
+    "NETWORK_DOMAIN": name,
+    "GATEWAY": address,
+    "NODE_IP": address,
+    "NODE_MAC": mac,
+    "NODE_UUID": uuid,
+    "NODE_ENDPOINT": _endpoint,
+    "NODE_MAINTENANCE_IP": _endpoint,
+    "NODE_CERT_FINGERPRINT": fingerprint,
+    "NODE_HOSTNAME": name,
+}

@@ -1,0 +1,195 @@
+"""config/config.yaml and ``--config``: read, checked, and joined with environments' facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from talosmake.base import merge
+from talosmake.base.errors import ConfigError
+from talosmake.base.program import ROOT
+from talosmake.inventory import environments, known_facts
+from talosmake.inventory.model import Environment
+from talosmake.patches import placeholders, positions
+
+FILE = Path("config/config.yaml")
+_SCHEMA = ROOT / "config/schemas/config.schema.yaml"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the caller and config/config.yaml say.
+
+    :ivar env: the environment to work on, or ``all``; None when nobody named one.
+    :ivar goal: the caller's goal, which overrides each environment's own; None for theirs.
+    :ivar strict: whether what lint finds is an error, and an artifact of uncommitted changes.
+    :ivar confirm: what may be destroyed: an environment, or a node; "" for nothing.
+    :ivar disks: whether disks are destroyed with their machines.
+    :ivar node: the one node to work on, for targets that take one; None for all.
+    :ivar path: the part of a config to explain, e.g. ``machine.network``; "" for all of it.
+    :ivar against: what ``diff`` compares Git with: ``live`` or ``applied``.
+    :ivar promotes: the two environments that ``promote`` compares, instead of ``env``.
+    :ivar live: whether ``report`` asks the nodes.
+    :ivar artifact: the file that ``deploy`` takes the configs from; None to render them.
+    :ivar given: the caller's part of all this, as given.
+    """
+
+    env: str | None
+    goal: str | None
+    workers_at_once: int
+    bundle: str
+    defaults: Mapping[str, str]
+    strict: bool = False
+    confirm: str = ""
+    disks: bool = False
+    node: str | None = None
+    path: str = ""
+    against: str = "live"
+    promotes: tuple[str, str] | None = None
+    live: bool = False
+    artifact: str | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read(overrides: Mapping[str, Any]) -> Config:
+    """The workflow's defaults, the project's config/config.yaml, and ``--config``, later ones win.
+
+    :param overrides: what ``--config`` and ``--configfile`` give.
+    :raises ConfigError: for an unknown key or a wrong value.
+    """
+    layers = [_file(ROOT / FILE)]
+    if FILE.resolve() != ROOT / FILE:
+        layers.append(_file(FILE))
+    values: dict[str, Any] = {}
+    for layer in (*layers, dict(overrides)):
+        values = merge.merged(values, layer)
+    _check(values)
+    defaults = {name: _text(name, value) for name, value in values.get("defaults", {}).items()}
+    _check_defaults(defaults)
+    return Config(
+        env=values.get("env"),
+        goal=values.get("goal"),
+        workers_at_once=values["workers_at_once"],
+        bundle=values["bundle"],
+        defaults=defaults,
+        strict=values.get("strict") in ("true", True),
+        confirm=values.get("confirm", ""),
+        disks=values.get("disks") in ("yes", True),
+        node=values.get("node"),
+        path=values.get("path", ""),
+        against=values.get("against", "live"),
+        promotes=_promotes(values),
+        live=values.get("live") in ("true", True),
+        artifact=values.get("artifact"),
+        given=dict(overrides),
+    )
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if not isinstance(content, dict | None):
+        raise ConfigError(f"{path}: must be keys and values")
+    return content or {}
+
+
+def _text(name: str, value: str | float | bool) -> str:
+    """A default as it would stand in an env file.
+
+    :raises ConfigError: for a version that YAML took for a number, and 1.10 for 1.1.
+    """
+    if isinstance(value, float) and name.endswith(("_VERSION", "_CONTRACT")):
+        raise ConfigError(
+            f"defaults.{name}: {value} is a number to YAML, which has 1.10 and 1.1 for the same",
+            hint=f'Write it in quotes: {name}: "{value}"',
+        )
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_defaults(defaults: Mapping[str, str]) -> None:
+    """As in env files, no value may name another fact."""
+    for name, value in defaults.items():
+        if "$" in value or "{{" in value:
+            known = known_facts.names() | defaults.keys()
+            placeholders.check_value(name, value, _place_of_default(name), known)
+
+
+def _place_of_default(name: str) -> str:
+    """The file and line that set a default; the file that people edit where they are not found."""
+    for path in (FILE, ROOT / FILE):
+        found = positions.of(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if (0, ("defaults", name)) in found:
+            return f"{path}:{found[0, ('defaults', name)].line}"
+    return f"{FILE} or --config"
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(_SCHEMA.read_text(encoding="utf-8"))
+    return content
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    known = _schema()["properties"]
+    for key in values:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            raise ConfigError(
+                f"{key}: no key of {FILE} or --config"
+                + (f"; did you mean {near[0]}?" if near else ""),
+                hint=f"There are: {', '.join(known)}",
+            )
+    error = best_match(Draft202012Validator(_schema()).iter_errors(values))
+    if error is not None:
+        where = ".".join(str(part) for part in error.absolute_path)
+        raise ConfigError(
+            f"{where}: {error.message}", hint=f"Set in {FILE} or by --config; see its comments."
+        )
+
+
+def _promotes(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    given = (values.get("from"), values.get("to"))
+    if given == (None, None):
+        return None
+    if None in given or given[0] == given[1] or environments.ALL in given:
+        raise nothing_to_promote()
+    return str(given[0]), str(given[1])
+
+
+def nothing_to_promote() -> ConfigError:
+    """The error where it is not clear which two environments to compare."""
+    return ConfigError(
+        "promote compares two environments, and they are not both given",
+        hint="Run:  snakemake promote --config from=dev to=prod",
+    )
+
+
+def selected(settings: Config) -> list[str]:
+    """The names of the environments to work on."""
+    if settings.promotes:
+        return [name for each in settings.promotes for name in environments.selected(each)]
+    return environments.selected(settings.env)
+
+
+def environment(settings: Config, name: str) -> Environment:
+    """An environment with the workflow's defaults and the caller's goal."""
+    return environments.load(name, settings.defaults, settings.goal)
+
+
+def limits(settings: Config) -> dict[str, int]:
+    """How many of each are worked on at a time, as Snakemake resources."""
+    return {"control_plane": 1, "worker": settings.workers_at_once}

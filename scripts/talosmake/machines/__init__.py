@@ -1,0 +1,1 @@
+"""The machines are there: virtual machines, lab nodes and simulated nodes."""

@@ -1,0 +1,1 @@
+"""What does this patch text say? Reads text and applies nothing."""

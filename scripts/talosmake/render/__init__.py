@@ -1,0 +1,1 @@
+"""From layers to one machine config, and what else is made of Git alone."""

@@ -1,0 +1,242 @@
+"""Machine configs as they may be shown: every secret in them hidden."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from talosmake.base import files
+from talosmake.base.errors import TalosmakeError
+from talosmake.base.redact import REDACTED, WORDS, identifies, redact
+from talosmake.base.secret_keys import in_value, secret_key
+from talosmake.inventory.model import Environment, Node
+from talosmake.patches.patch import Patch
+from talosmake.render import machine_config
+from talosmake.secrets import bundles, plain
+
+# A document by its kind and name; the one of machine and cluster has neither.
+Document = tuple[str, str]
+Config = Mapping[Document, Any]
+Keys = tuple[str, ...]
+# Whether a line of a value is hidden, by its document and the keys to it.
+Hides = Callable[[Document, Keys, str], bool]
+
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_ANY = "*"
+# Shorter values of a bundle or patch are no secrets by themselves: "true", "443".
+_SHORTEST = 6
+# What nobody takes for a password: numbers, switches, addresses, durations, sizes, devices and
+# images by version.
+_PLAIN = re.compile(
+    r"|true|false|null|[-+]?\d{1,6}(\.\d{1,3})*|v\d+(\.\d+){1,2}|0[xo]?[0-7]{3}"
+    r"|\d+(\.\d+)?(ns|us|ms|s|m|h|[kKMGT]i?B?|%)"
+    r"|([0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(/\d{1,3})?|([0-9a-f]{2}:){5}[0-9a-f]{2}"
+    r"|\d{1,3}(\.\d{1,3}){3}([:/]\d{1,5})?|/dev/[a-z]+\d*[a-z]?\d*"
+    r"|[a-z0-9-]+(\.[a-z0-9-]+)+(/[a-z0-9._-]+)+:v?\d+\.\d+\.\d+[-.\w]*"
+)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What is secret in the config of one node.
+
+    :ivar lines: lines of secret values; what contains one is hidden, wherever it stands.
+    :ivar places: what encrypted patches set, whatever its value; items of lists as ``*``. Not what
+        says which document it is.
+    """
+
+    lines: frozenset[str]
+    places: frozenset[tuple[Document, Keys]]
+
+    def hides(self, document: Document, keys: Keys, line: str) -> bool:
+        """Whether a line of a value that Git gives is secret."""
+        return (
+            secret_key(keys)
+            or (document, keys) in self.places
+            or bool(in_value(line.strip()))
+            or any(secret in line for secret in self.lines)
+        )
+
+
+def secrets_of(environment: Environment, node: Node) -> Secrets:
+    """What the bundle and encrypted patches make secret in a node's config.
+
+    :raises SecretsError: when they cannot be decrypted.
+    :raises PatchError: as :func:`talosmake.render.machine_config.read_layers`.
+    """
+    layers = machine_config.read_layers(environment, node)
+    bundle = bundles.secret_values(bundles.bundle_of(environment))
+    lines = [line for line in machine_config.patch_secrets(node, layers) if not _is_common(line)]
+    return secrets_in([*bundle, *lines], [patch for patch in layers if patch.secret])
+
+
+def _is_common(line: str) -> bool:
+    """Whether what an encrypted patch sets is hidden only there: by its form it is no password.
+
+    A number may be one.
+    """
+    return _PLAIN.fullmatch(line) is not None and not line.isdigit()
+
+
+def secrets_in(values: Sequence[str], patches: Sequence[Patch]) -> Secrets:
+    """What is secret, by the values of the bundle and of encrypted patches, and the latter."""
+    lines = {line.strip() for value in values for line in value.splitlines()}
+    places = {
+        (identity(document), keys)
+        for patch in patches
+        for document in patch.documents
+        for keys, _ in _scalars(document, ())
+        if not identifies(identity(document)[0], keys)
+    }
+    return Secrets(frozenset(line for line in lines if len(line) >= _SHORTEST), frozenset(places))
+
+
+def _scalars(value: Any, keys: Keys) -> Iterator[tuple[Keys, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _scalars(item, (*keys, key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _scalars(item, (*keys, _ANY))
+    else:
+        yield keys, value
+
+
+def parsed(config: bytes | str) -> Config:
+    """The documents of a machine config by kind and name, scalars as they are written."""
+    return {identity(one): one for one in yaml.load_all(config, Loader=_Loader) if one}
+
+
+def identity(document: Mapping[str, Any]) -> Document:
+    """What tells a document from others of a config."""
+    return str(document.get("kind", "")), str(document.get("name", ""))
+
+
+def clear_lines(config: Config, hides: Hides) -> frozenset[str]:
+    """The lines of a config that may be shown."""
+    return frozenset(
+        line
+        for document, content in config.items()
+        for keys, value in _scalars(content, ())
+        for line in value.splitlines()
+        if not hides(document, keys, line) and line.strip() not in _hidden_in(value)
+    )
+
+
+def _hidden_in(value: str) -> frozenset[str]:
+    """The lines of a text, such as a manifest, that are secret whatever is known of them."""
+    return plain.hidden_lines(value) if "\n" in value else frozenset()
+
+
+def hides_unknown(secrets: Secrets, clear: Collection[str]) -> Hides:
+    """What to hide of a config that may hold secrets nobody here knows: an old, or a changed one.
+
+    A line is shown that is known from a config in Git, or that is no password by its form.
+
+    :param clear: lines of configs in Git, old and new, that are not secret.
+    """
+
+    def hides(document: Document, keys: Keys, line: str) -> bool:
+        known = line in clear or _PLAIN.fullmatch(line) is not None
+        return not known or secrets.hides(document, keys, line)
+
+    return hides
+
+
+def redacted(
+    config: Config, hides: Hides, label: Callable[[str], str] = lambda _: REDACTED
+) -> dict[Document, Any]:
+    """The config with each hidden line replaced.
+
+    :param label: what to write in the place of a hidden line.
+    """
+
+    def shown(document: Document, value: Any, keys: Keys) -> Any:
+        if isinstance(value, dict):
+            return {key: shown(document, item, (*keys, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [shown(document, item, (*keys, _ANY)) for item in value]
+        hidden = _hidden_in(value)
+
+        def is_hidden(line: str) -> bool:
+            return hides(document, keys, line.rstrip("\n")) or line.strip() in hidden
+
+        return "".join(
+            line
+            if not line.strip() or not is_hidden(line)
+            else line.replace(line.strip(), label(line.strip()))
+            for line in value.splitlines(keepends=True)
+        )
+
+    return {document: shown(document, content, ()) for document, content in config.items()}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes strings without quotes also where they look like numbers, texts as blocks."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as PyYAML wants it
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def text_of(document: Any) -> str:
+    """A document as YAML, its keys in order."""
+    return yaml.dump(document, Dumper=_Dumper, width=2**31, allow_unicode=True)
+
+
+def text(config: Config) -> str:
+    """A config as YAML, for people: documents and keys in order, numbers not told from strings."""
+    return "---\n".join(text_of(config[document]) for document in sorted(config))
+
+
+def hidden_lines(environment: Environment, node: Node, config: bytes) -> frozenset[str]:
+    """The lines of a node's rendered config that are shown nowhere, to be kept out of messages.
+
+    :raises SecretsError: as :func:`secrets_of`.
+    :raises PatchError: as :func:`secrets_of`.
+    """
+    whole, artifact = parsed(config), environment.artifact
+    if artifact:
+        clear = _lines(parsed(artifact.nodes[node.config_name].redacted))
+    else:
+        clear = clear_lines(whole, secrets_of(environment, node).hides)
+    return _lines(whole) - clear - WORDS
+
+
+def _lines(config: Config) -> frozenset[str]:
+    return clear_lines(config, lambda *_: False)
+
+
+def write_applied(environment: Environment, node: Node, config: bytes) -> None:
+    """Keep what may be shown of a config that was applied, to compare with."""
+    path = environment.paths.applied_config(node)
+    files.private_directory(path.parent)
+    files.write_atomically(path, shown_text(environment, node, config))
+
+
+def shown_text(environment: Environment, node: Node, config: bytes) -> str:
+    """What may be shown of a node's rendered config, as YAML.
+
+    What came with an artifact is taken from there: other patches may be encrypted in Git by now.
+    """
+    if environment.artifact:
+        return environment.artifact.nodes[node.config_name].redacted
+    return text(redacted(parsed(config), secrets_of(environment, node).hides))
+
+
+def answer_about(environment: Environment, node: Node, config: bytes, answer: str) -> str:
+    """What a node says of a config without the secrets in it; why, if they cannot be known."""
+    try:
+        return redact(answer, hidden_lines(environment, node, config))
+    except TalosmakeError as error:
+        return f"what it says is not shown, as it may hold secrets: {error.message}"

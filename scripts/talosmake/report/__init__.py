@@ -1,0 +1,1 @@
+"""Looking: what is so, what differs, and why."""

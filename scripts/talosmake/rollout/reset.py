@@ -1,0 +1,421 @@
+"""Taking nodes back to maintenance mode, control planes out of etcd first; on request only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import yaml
+
+from talosmake.base.errors import ConfigError, NodeError, TalosmakeError
+from talosmake.base.progress import in_this_log, say
+from talosmake.base.wait import Wait
+from talosmake.inventory import locks, machine_record, named, node_names, protection
+from talosmake.inventory.model import Environment, Node, Role
+from talosmake.inventory.removed import removed_nodes
+from talosmake.inventory.settings import Config
+from talosmake.render import credentials
+from talosmake.rollout import guard
+from talosmake.rollout.apply import NO_ANSWER, wait_until_reachable
+from talosmake.secrets import bundles
+from talosmake.talos import etcd
+from talosmake.talos.api import Member
+from talosmake.talos.etcd import WITHOUT_ETCD
+from talosmake.talos.members import described, has_address
+from talosmake.talos.observe import (
+    Observation,
+    State,
+    foreign,
+    judged,
+    maintenance_api,
+    observe,
+    secure_api,
+)
+from talosmake.talos.talosctl import CallError
+
+
+def reset(environments: Sequence[Environment], settings: Config) -> None:
+    """Reset one node, or all nodes of an environment: workers, then control planes one at a time.
+
+    Asks every node first. A node that is in maintenance mode already is left as it is, so that an
+    interrupted reset is finished by the same command.
+
+    :param settings: ``node`` is a node in Git, or one that was removed from it, None the whole
+        environment; ``confirm`` is that node's name, or the environment's, and without it nothing
+        is done but told; ``workers_at_once`` are reset at the same time.
+    :raises ConfigError: when ``confirm`` names something else, or the environment is protected.
+    :raises NodeError: when a node does not answer, is not the right one, or etcd needs it.
+    """
+    name, confirm = settings.node, settings.confirm
+    if confirm and len(environments) > 1:
+        raise ConfigError(
+            "env=all: several environments are never reset at once", hint="Name one of them."
+        )
+    for environment in environments:
+        nodes = _targets(environment, name)
+        # Also where Snakemake does not know that it is no longer good.
+        credentials.ensure(environment)
+        if not confirm:
+            _tell(environment, nodes, name)
+            continue
+        _check_confirmed(environment, name, confirm)
+        _check_unprotected(environment)
+        if name is None:
+            _reset_all(environment, settings.workers_at_once)
+        else:
+            name_there = _reset_node(environment, nodes[0])
+            _say_what_is_left(environment, nodes[0], name_there)
+
+
+def _targets(environment: Environment, name: str | None) -> list[Node]:
+    if name is None:
+        return [*environment.workers, *reversed(environment.control_planes)]
+    return [named.one(environment, [*environment.nodes, *removed_nodes(environment)], name)]
+
+
+def _check_confirmed(environment: Environment, name: str | None, confirm: str) -> None:
+    wanted = name or environment.name
+    if confirm != wanted:
+        what = f"the node {name}" if name else f"all nodes of {environment.name}"
+        raise ConfigError(
+            f"confirm={confirm}: to reset {what}, it must be confirm={wanted}; nothing was done",
+            hint="For one node give its name as both: node=NAME confirm=NAME",
+        )
+
+
+def _check_unprotected(environment: Environment) -> None:
+    """Refuse a protected environment; a change that is not committed yet does not count."""
+    said = protection.of(environment)
+    if said:
+        raise ConfigError(
+            f"{said}: no node of {environment.name} is reset",
+            hint="Change that line to PROTECTED=false and commit it; then run the same command.",
+        )
+
+
+# --- what would be done ---------------------------------------------------------------------------
+
+
+def _tell(environment: Environment, nodes: Sequence[Node], name: str | None) -> None:
+    """Say what a reset would do; the nodes are asked, and nothing is changed."""
+    lines = [f"  {node.name} ({node.address}): {_would(environment, node, name)}" for node in nodes]
+    command = f"snakemake reset --config env={environment.name}"
+    command += f" node={name} confirm={name}" if name else f" confirm={environment.name}"
+    protected = protection.of(environment)
+    say(
+        f"{environment.name}: a reset wipes config and data of a node and reboots it into "
+        "maintenance mode; Talos stays on its disk. Nothing was done. It would be:\n"
+        + "\n".join(lines)
+        + (f"\n  -> refused as long as {protected}" if protected else "")
+        + f"\n  -> to do it:  {command}"
+    )
+
+
+def _would(environment: Environment, node: Node, name: str | None) -> str:
+    try:
+        live = observe(environment, node)
+        _check_right_node(environment, node, live)
+        if live.state is not State.RUNNING:
+            return f"{live.state}{f' ({live.detail})' if live.detail else ''}"
+        if node.role is Role.WORKER or name is None:
+            return f"{live.state}: would be drained and reset"
+        return f"{live.state}: would leave etcd and be reset; {_may_leave(environment, node)}"
+    except CallError as error:
+        return f"does not answer: {error.in_short}"
+    except TalosmakeError as error:
+        return f"refused: {error.message}"
+
+
+# --- doing it -------------------------------------------------------------------------------------
+
+
+def _reset_all(environment: Environment, at_once: int) -> None:
+    """Workers side by side, then control planes, the first one last."""
+    with ThreadPoolExecutor(at_once) as pool:
+        one = in_this_log(partial(_error_of, environment))
+        errors = [error for error in pool.map(one, environment.workers) if error]
+    if errors:
+        raise NodeError(
+            "\n".join(error.message for error in errors),
+            hint="No control plane was touched. When the cause is mended, run the same command; a "
+            "machine that is gone for good is to leave Git first: remove its directory.",
+        )
+    environment.paths.bootstrapped.unlink(missing_ok=True)
+    environment.paths.kubeconfig.unlink(missing_ok=True)
+    for node in reversed(environment.control_planes):
+        _reset_node(environment, node, whole=True)
+    say(
+        f"{environment.name}: all nodes are in maintenance mode; bring them up again:  "
+        f"snakemake up --config env={environment.name}"
+    )
+
+
+def _error_of(environment: Environment, node: Node) -> TalosmakeError | None:
+    try:
+        _reset_node(environment, node, whole=True)
+    except TalosmakeError as error:
+        return error
+    return None
+
+
+def _reset_node(environment: Environment, node: Node, *, whole: bool = False) -> str:
+    """Reset a node, again if no answer came, and wait for it in maintenance mode.
+
+    Control planes are reset while no other process changes one.
+
+    :param whole: all nodes are to be reset, so etcd may lose its quorum.
+    :returns: the name that it had to Kubernetes; "" where nobody knows.
+    """
+    if node.role is Role.WORKER:
+        return _reset(environment, node, whole=whole)
+    with locks.roll_out_lock(environment, node.name):
+        return _reset(environment, node, whole=whole)
+
+
+def _reset(environment: Environment, node: Node, *, whole: bool) -> str:
+    who = f"{environment.name}/{node.name}"
+    for left in range(environment.settings.apply_retries, -1, -1):
+        live = wait_until_reachable(environment, node)
+        try:
+            _check_right_node(environment, node, live)
+            if live.state is State.MAINTENANCE:
+                say(f"{who}: is in maintenance mode")
+            else:
+                _record_names(environment, node, live)
+                _send(environment, node, whole=whole)
+            break
+        except CallError as error:
+            if error.failure not in NO_ANSWER or not left:
+                raise judged(environment, node, error) from None
+            say(f"{who}: no answer to reset, trying again: {error.in_short}")
+    _wait_until_in_maintenance(environment, node)
+    if node.role is Role.CONTROLPLANE and not whole:
+        _forget_member(environment, node)
+    nodename = _nodename(environment, node)
+    environment.paths.applied(node).unlink(missing_ok=True)
+    environment.paths.machine_of(node).unlink(missing_ok=True)
+    return nodename
+
+
+def _record_names(environment: Environment, node: Node, live: Observation) -> None:
+    """Keep what a node is called, for when it does not answer any more, also to a next run."""
+    name = node_names.of_config(live.config)
+    try:
+        nodename = secure_api(environment, node).nodename() or name.nodename
+    except CallError:  # what it is sent next says why
+        nodename = name.nodename
+    machine_record.write(environment, node, node_names.Name(name.hostname, nodename))
+
+
+def _nodename(environment: Environment, node: Node) -> str:
+    recorded = node_names.recorded(environment, node).nodename
+    return recorded or node_names.of_node(environment, node).nodename
+
+
+def _send(environment: Environment, node: Node, *, whole: bool) -> None:
+    who = f"{environment.name}/{node.name}"
+    graceful = True
+    if node.role is Role.CONTROLPLANE and whole:
+        graceful = _can_leave(environment, node)
+    elif node.role is Role.CONTROLPLANE:
+        say(f"{who}: {_may_leave(environment, node)}")
+    environment.paths.applied(node).unlink(missing_ok=True)  # from now on it may not hold
+    leaving = " leaving etcd and" * (graceful and node.role is Role.CONTROLPLANE)
+    say(f"{who}:{leaving} being reset")
+    secure_api(environment, node).reset(graceful=graceful)
+
+
+def _check_right_node(environment: Environment, node: Node, live: Observation) -> None:
+    """Refuse whatever is not this node of this cluster."""
+    if live.state is State.FOREIGN:
+        raise foreign(environment, node)
+    if live.state is State.RUNNING:
+        bundle = yaml.safe_load(bundles.bundle_of(environment))
+        wanted = guard.Cluster(str(bundle["cluster"]["id"]), environment.cluster.name)
+        guard.check_cluster(environment, node, live.config, wanted)
+        guard.check_machine(environment, node, secure_api(environment, node))
+    elif live.state is State.MAINTENANCE:
+        guard.check_machine(environment, node, maintenance_api(environment, node), live.macs)
+
+
+def _may_leave(environment: Environment, node: Node) -> str:
+    """What a control plane's leaving means for etcd.
+
+    :raises NodeError: when etcd would lose its quorum, or cannot be asked.
+    """
+    seen = etcd.observe(environment)
+    who = f"{environment.name}/{node.name}"
+    if seen.silence:
+        if not environment.paths.bootstrapped.exists() and _is_without_etcd(environment, node):
+            return "no etcd runs on it"
+        raise NodeError(
+            f"{who}: not reset, because nobody can say what etcd would be without it: "
+            f"{seen.silence}",
+            hint=_whole(environment),
+        )
+    member = _member(environment, seen, node)
+    if member is None:
+        return "it is no member of etcd"
+    refusal = seen.refusal(member)
+    if refusal:
+        raise NodeError(
+            f"{who}: not reset, because etcd would lose its quorum: {refusal}",
+            hint=f"Mend the other members first. {_whole(environment)}",
+        )
+    return seen.arithmetic(member)
+
+
+def _member(environment: Environment, seen: etcd.Etcd, node: Node) -> Member | None:
+    """The member of etcd that a node is; None where it is known to be none.
+
+    :raises NodeError: where nobody can tell.
+    """
+    try:
+        member = seen.member(node)
+    except NodeError as error:
+        raise NodeError(
+            f"{environment.name}/{node.name}: {error.message}", hint=error.hint
+        ) from None
+    if member is None and seen.strangers:
+        listed = ", ".join(
+            f"{described(one)}: {seen.trouble[one.identifier]}" for one in seen.strangers
+        )
+        raise NodeError(
+            f"{environment.name}/{node.name}: it is not clear whether it is a member of etcd: "
+            f"there are members that are no node's by name or address, and do not answer: {listed}",
+            hint="A member that is gone for good leaves with 'talosctl etcd remove-member "
+            f"{seen.strangers[0].identifier}' at a control plane that is healthy (docs/day-2.md); "
+            "then run the same command again.",
+        )
+    return member
+
+
+def _whole(environment: Environment) -> str:
+    return (
+        "To give up the cluster with all its data, reset the whole environment: snakemake reset "
+        f"--config env={environment.name} confirm={environment.name}"
+    )
+
+
+def _is_without_etcd(environment: Environment, node: Node) -> bool:
+    return secure_api(environment, node).etcd_state() in WITHOUT_ETCD
+
+
+def _can_leave(environment: Environment, node: Node) -> bool:
+    """Whether etcd can let a control plane go; the last member of all cannot leave."""
+    seen = etcd.observe(environment)
+    if seen.silence or seen.doubt:
+        return False
+    member = seen.member(node)
+    return member is None or not seen.refusal(member)
+
+
+def _wait_until_in_maintenance(environment: Environment, node: Node) -> None:
+    wait = Wait(
+        f"{environment.name}/{node.name}",
+        f"maintenance mode at {node.maintenance_address}",
+        environment.settings.node_timeout,
+        hint="The reset was accepted. Look at the node's console; then run the same command again.",
+    )
+    for attempt in wait:
+        try:
+            live = observe(environment, node)
+        except NodeError as error:
+            attempt.because(error.message)
+            continue
+        if live.state is State.MAINTENANCE:
+            return
+        attempt.because(live.detail or f"what answers is {live.state}")
+
+
+def _forget_member(environment: Environment, node: Node) -> None:
+    """Take a node out of etcd that was wiped without leaving it.
+
+    :raises NodeError: when that needs a person's eye, or nobody can say whether it is a member.
+    """
+    others = [other for other in environment.control_planes if other != node]
+    if _no_etcd_is_left(environment, others):
+        return
+    seen = _etcd_of_others(environment, node)
+    member = _member(environment, seen, node)
+    if member is None:
+        return
+    by_hand = (
+        f"{environment.name}/{node.name}: is in maintenance mode, but etcd still lists it as the "
+        f"member {member.identifier} at {member.address}"
+    )
+    if not has_address(etcd.plane(environment, node), member):
+        raise NodeError(
+            f"{by_hand}, which is another address than its own {node.address}; left as it is",
+            hint="Find out who has that address. A member that is gone for good leaves with "
+            f"'talosctl etcd remove-member {member.identifier}' at another control plane.",
+        )
+    refusal = seen.refusal(member)
+    if refusal:
+        raise NodeError(f"{by_hand}; it is not removed: {refusal}", hint=_whole(environment))
+    for other in others:
+        try:
+            secure_api(environment, other).etcd_remove_member(member)
+        except CallError as error:
+            if other is others[-1]:
+                raise judged(environment, other, error) from None
+        else:
+            say(f"{environment.name}/{node.name}: was wiped without leaving etcd; removed from it")
+            return
+
+
+def _no_etcd_is_left(environment: Environment, others: Sequence[Node]) -> bool:
+    """Whether all other control planes say that they have none; a silent one may have one."""
+    return all(_has_none(environment, other) for other in others)
+
+
+def _has_none(environment: Environment, other: Node) -> bool:
+    live = observe(environment, other)
+    if live.state is State.MAINTENANCE:
+        return True
+    # Where the cluster was bootstrapped, a node without a running etcd may only be starting.
+    if live.state is not State.RUNNING or environment.paths.bootstrapped.exists():
+        return False
+    try:
+        return _is_without_etcd(environment, other)
+    except CallError:
+        return False
+
+
+def _etcd_of_others(environment: Environment, node: Node) -> etcd.Etcd:
+    """What the other control planes know of etcd, asked until one answers."""
+    wait = Wait(
+        f"{environment.name}/{node.name}",
+        "a control plane to say whether etcd still lists it as a member",
+        environment.settings.etcd_timeout,
+        hint="It is in maintenance mode. When a control plane answers, run the same command again: "
+        "a member that is gone is to leave etcd.",
+    )
+    for attempt in wait:
+        seen = etcd.observe(environment)
+        if not seen.silence:
+            return seen
+        attempt.because(seen.silence)
+    raise AssertionError("the loop returns or raises")
+
+
+def _say_what_is_left(environment: Environment, node: Node, nodename: str) -> None:
+    name = environment.name
+    if node in environment.nodes:
+        say(
+            f"{name}/{node.name}: is in maintenance mode; it is brought back by:  "
+            f"snakemake up --config env={name}"
+        )
+        return
+    kubectl = f"kubectl --kubeconfig {environment.paths.kubeconfig}"
+    objects = (
+        f"{kubectl} delete node {nodename}"
+        if nodename
+        else f"{kubectl} get nodes (its name there is not known: the one that is NotReady), and "
+        "then 'delete node' with that name"
+    )
+    say(
+        f"{name}/{node.name}: is in maintenance mode and no longer part of the cluster. "
+        f"What is left of it:\n  {objects}\n  snakemake prune --config env={name}"
+    )

@@ -1,0 +1,1 @@
+"""The only package that calls talosctl: what nodes are, do and answer."""

@@ -1,0 +1,1 @@
+"""What Snakemake is told, and shown. The only package that imports it."""
