@@ -1,0 +1,1 @@
+"""The ``talosmake`` command: each target by its name, and a repository of one's own."""

@@ -1,0 +1,159 @@
+"""A person's own repository, with data only, and an installed talosmake."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.wheel.conftest import Installed, Repository
+
+
+@pytest.fixture
+def net() -> str:
+    """Loopback addresses that no other test has."""
+    return f"127.{200 + os.getpid() % 50}.{os.getpid() // 50 % 250}"
+
+
+def made(root: Path, installed: Installed, home: Path, net: str) -> Repository:
+    """A new repository whose nodes are simulated, with its secrets."""
+    home.mkdir(exist_ok=True)
+    root.mkdir()
+    repository = Repository(root, installed, home)
+    planes = f"{net}.11,{net}.12"
+    nodes = ("--control-planes", planes, "--workers", f"{net}.21")
+    repository.ok("init", ".", "--yes", "--env", "dev", *nodes)
+    repository.ok("init", "-q", ".", program="git")
+    facts = root / "patches/envs/dev/cluster.env"
+    facts.write_text(facts.read_text() + "SIMULATED=true\nNODE_TIMEOUT=30\n")
+    return repository
+
+
+@pytest.fixture
+def repository(tmp_path: Path, installed: Installed, net: str) -> Iterator[Repository]:
+    repository = made(tmp_path / "data", installed, tmp_path / "home", net)
+    yield repository
+    repository.run("simulator_stop", "dev")
+
+
+def test_new_repository_renders_and_validates_at_once(tmp_path: Path, installed: Installed) -> None:
+    (tmp_path / "home").mkdir()
+    repository = Repository(tmp_path, installed, tmp_path / "home")
+    repository.ok("init", "data", "--yes", "--ci", "github")
+    repository = Repository(tmp_path / "data", installed, tmp_path / "home")
+    repository.ok("init", "-q", ".", program="git")
+    assert "made secrets/prod.yaml, encrypted" in repository.ok("secrets", "prod")
+    assert "prod: 1 control plane and 0 workers: 1 validated" in repository.ok("validate", "prod")
+    plain = repository.ok("--config", "env=prod", program="snakemake")
+    assert "Nothing to be done" in plain
+    shown = repository.ok("explain", "prod", "cp_1", "machine.install.disk")
+    assert "+ snakemake explain --config env=prod node=cp_1 path=machine.install.disk" in shown
+    assert "machine.install.disk: /dev/sda" in shown
+    repository.commit()
+    assert repository.untracked() == []
+
+
+def test_from_nothing_to_a_cluster_and_a_node_more(repository: Repository, net: str) -> None:
+    assert "3 applied; bootstrapped" in repository.ok("up", "dev", "-j4")
+    assert "Nothing to be done" in repository.ok("up", "dev")
+    node = repository.root / "patches/envs/dev/workers/worker_2/node.env"
+    node.parent.mkdir()
+    node.write_text(f"NODE_IP={net}.22\n")
+    output = repository.ok("up", "dev", "-j4")
+    assert "4 applied; bootstrapped" in output
+    assert not re.search(r"dev/(cp_\d|worker_1): (rendered|applied)", output)
+    repository.commit()
+    assert repository.untracked() == []
+    held = _secrets_in(repository.root / "rendered_configs/dev/controlplane-cp_1.yaml")
+    assert held
+    listed = repository.ok("ls-files", "-z", program="git").split("\0")
+    for name in filter(None, listed):
+        content = (repository.root / name).read_text(errors="replace")
+        assert not [secret for secret in held if secret in content], name
+
+
+def _secrets_in(config: Path) -> list[str]:
+    text = config.read_text()
+    return re.findall(r"^\s+(?:token|secret|key|id): (\S{12,})$", text, re.MULTILINE)
+
+
+def test_update_shows_what_changes_and_applies_nothing(
+    repository: Repository, newer_wheel: Path, newer: Installed
+) -> None:
+    repository.ok("up", "dev", "-j4")
+    before = (repository.root / "rendered_configs/dev/worker-worker_1.yaml").read_bytes()
+    output = repository.ok("update", str(newer_wheel), "--yes")
+    assert "0.1.0 -> 99.0.0" in output
+    assert "dev: 3 of 3 machine configs change" in output
+    assert "+hostname: new-worker-1" in output
+    assert (repository.root / "requirements.txt").read_text() == "talosmake==99.0.0\n"
+    assert (repository.root / "rendered_configs/dev/worker-worker_1.yaml").read_bytes() == before
+    assert "Nothing to be done" in repository.ok("up", "dev")
+
+
+def test_two_repositories_with_two_versions_at_once(
+    tmp_path: Path, installed: Installed, newer: Installed, net: str
+) -> None:
+    pair = [
+        made(tmp_path / "old", installed, tmp_path / "home", net.replace("127.2", "127.1")),
+        made(tmp_path / "new", newer, tmp_path / "home", net),
+    ]
+    outputs: dict[str, str] = {}
+
+    def up(repository: Repository) -> None:
+        outputs[repository.root.name] = repository.run("up", "dev", "-j4").output
+
+    threads = [threading.Thread(target=up, args=(repository,)) for repository in pair]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        for name, hostname in (("old", "worker-1"), ("new", "new-worker-1")):
+            assert "3 applied; bootstrapped" in outputs[name], outputs[name]
+            config = tmp_path / name / "rendered_configs/dev/worker-worker_1.yaml"
+            assert f"\nhostname: {hostname}\n" in config.read_text()
+    finally:
+        for repository in pair:
+            repository.run("simulator_stop", "dev")
+
+
+def test_data_below_a_larger_repository(tmp_path: Path, installed: Installed) -> None:
+    (tmp_path / "home").mkdir()
+    outer = Repository(tmp_path, installed, tmp_path / "home")
+    outer.ok("init", "-q", "infrastructure", program="git")
+    outer.ok("init", "infrastructure/kubernetes/talos", "--yes")
+    data = Repository(tmp_path / "infrastructure/kubernetes/talos", installed, tmp_path / "home")
+    data.ok("secrets", "prod")
+    data.ok("validate", "prod")
+    data.commit()
+    assert data.untracked() == []
+    assert data.run("check_secrets").code == 0
+    plain = data.root / "secrets/plain.yaml"
+    plain.write_text("cluster:\n  secret: dGhpcyBpcyBub3QgZW5jcnlwdGVkIGF0IGFsbCEhISE=\n")
+    data.ok("add", "-A", program="git")
+    found = data.run("check_secrets")
+    assert found.code == 1
+    assert "secrets/plain.yaml: is not encrypted" in found.output
+
+
+def test_demo_in_an_empty_directory(tmp_path: Path, installed: Installed) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "demo").mkdir()
+    demo = Repository(tmp_path / "demo", installed, tmp_path / "home")
+    run = demo.run("demo", timeout=180)
+    demo.run("simulator_stop", "demo")
+    assert "5 applied; bootstrapped" in run.output, run.output
+
+
+def test_directory_with_something_else_gets_no_demo(tmp_path: Path, installed: Installed) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/notes.txt").touch()
+    run = Repository(tmp_path / "data", installed, tmp_path / "home").run("demo")
+    assert run.code == 1
+    assert "is not empty (notes.txt)" in run.output
