@@ -21,7 +21,7 @@ demo: ## set-up, then two real nodes (DEMO=simulated: five simulated ones), up t
 quick: ## format, lint, types, import order, unit and golden tests: below two minutes
 	.venv/bin/ruff format --check --quiet .
 	.venv/bin/ruff check --quiet .
-	.venv/bin/snakefmt --check --quiet Snakefile rules
+	.venv/bin/snakefmt --check Snakefile rules
 	PYTHONPATH=scripts .venv/bin/lint-imports --no-cache
 	.venv/bin/mypy
 	.venv/bin/pytest -q tests/unit tests/golden $(PYTEST_ARGS)
