@@ -19,9 +19,7 @@ rule artifact_check:
     log:
         f"logs/{SETTINGS.env}/artifact_check.log",
     run:
-        jobs.run(
-            log, check.check, list(ENVIRONMENTS.values()), SETTINGS.strict
-        )
+        jobs.run(log, check.check, list(ENVIRONMENTS.values()), SETTINGS.strict)
 
 
 rule deploy:

@@ -2,7 +2,13 @@
 
 from talosmake.artifact import pack
 from talosmake.base import tools
-from talosmake.render import apply_script, cilium, machine_config, revisions, talosconfig
+from talosmake.render import (
+    apply_script,
+    cilium,
+    machine_config,
+    revisions,
+    talosconfig,
+)
 from talosmake.workflow import jobs
 
 
