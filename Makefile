@@ -3,7 +3,7 @@
 .PHONY: help setup demo quick test test-lab docs versions requirements
 
 PYTHON ?= python3
-SETUP := $(PYTHON) tools/setup/setup.py
+SETUP := $(PYTHON) tools/setup
 SNAKEMAKE := .venv/bin/snakemake
 
 help: ## show this

@@ -1,24 +1,30 @@
-"""The set-up script as a module, which it is not: it runs before anything is installed."""
+"""Set-up as one module, which it is not: a package that runs before anything is installed."""
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from types import ModuleType
+from importlib import import_module
+from typing import Any
 
 from tests.project import REPOSITORY
 
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "talosmake_setup", REPOSITORY / "tools/setup/setup.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+_PARTS = ("registry", "decide", "steps", "debian", "python", "programs", "guest", "demo", "whole")
 
 
-setup = _load()
+class SetUp:
+    """All names of set-up."""
+
+    def __init__(self) -> None:
+        place = str(REPOSITORY / "tools/setup")
+        if place not in sys.path:
+            sys.path.append(place)
+        self.parts = [import_module(f"talosmake_setup.{part}") for part in _PARTS]
+
+    def __getattr__(self, name: str) -> Any:
+        for part in self.parts:
+            if hasattr(part, name):
+                return getattr(part, name)
+        raise AttributeError(name)
+
+
+setup = SetUp()

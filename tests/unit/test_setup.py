@@ -373,7 +373,7 @@ def test_a_failed_step_shows_the_end_of_its_own_output(tmp_path: Path) -> None:
 def test_a_step_that_takes_long_says_that_it_is_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(setup, "HEARTBEAT", 0.05)
+    monkeypatch.setattr("talosmake_setup.steps.HEARTBEAT", 0.05)
     setup.Step("building", tmp_path / "log", "about 1 s").run(["sleep", "0.2"])
     assert "building: 0 s (expected: about 1 s)" in capsys.readouterr().out
 
@@ -386,7 +386,7 @@ def test_programs_are_not_looked_for_in_our_own_environment(
         directory.mkdir()
         (directory / "tool").write_text("#!/bin/sh\n")
         (directory / "tool").chmod(0o755)
-    monkeypatch.setattr(setup, "BIN", ours)
+    monkeypatch.setattr("talosmake_setup.steps.BIN", ours)
     monkeypatch.setenv("PATH", f"{ours}:{theirs}")
     assert setup.which("tool") == str(theirs / "tool")
     monkeypatch.setenv("PATH", str(ours))

@@ -190,7 +190,7 @@ def _ask(question: str, default: str) -> str:
 
 
 @talosmake.command("setup")
-@click.option("--with", "wanted", multiple=True, type=click.Choice(["demo", "lab"]))
+@click.option("--with", "wanted", multiple=True, type=click.Choice(["demo", "lab", "schematic"]))
 def setup(wanted: tuple[str, ...]) -> None:
     """Provide talosctl, sops, age and what else is needed, in the pinned versions."""
     sys.exit(tools.set_up(wanted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,9 +13,12 @@ from talosmake.base.program import ROOT
 def set_up(wanted: Sequence[str]) -> int:
     """Put the tools beside this Python: from PATH where the version fits, else built.
 
-    :param wanted: what else is needed: ``demo`` or ``lab``.
+    :param wanted: what else is needed: ``demo``, ``lab`` or ``schematic``.
     :returns: the exit code of set-up.
     """
-    command = [sys.executable, str(ROOT / "tools/setup"), "--into", sys.prefix]
+    command = [sys.executable, str(ROOT / "tools/setup")]
     command += [part for name in wanted for part in ("--with", name)]
-    return subprocess.run(command, check=False).returncode
+    # A clone has a Python environment of its own, which set-up makes as well.
+    clone = (ROOT / "pyproject.toml").is_file()
+    into = {} if clone else {"TALOSMAKE_PREFIX": sys.prefix}
+    return subprocess.run(command, env={**os.environ, **into}, check=False).returncode

@@ -1,0 +1,188 @@
+"""Decisions: what is needed, from what was found (pure)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from talosmake_setup.registry import (
+    ACTIONLINT,
+    AGE,
+    HELM,
+    SCHEMATIC,
+    SIMULATOR,
+    SOPS,
+    TALOSCTL,
+    Tool,
+)
+from talosmake_setup.steps import SetupError
+
+OLDEST_PYTHON = (3, 11)
+LIBVIRT = "libvirt.txt"
+FAILED_LIBVIRT = f"{LIBVIRT} (cannot be built here)"
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """The first version in a text as numbers that compare: ``go1.26`` is (1, 26, 0)."""
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part or 0) for part in found.groups()) if found else ()
+
+
+def pinned_version(go_mod: str, module: str) -> str:
+    """The version that a go.mod pins for a module, without the leading v."""
+    found = re.search(rf"^\s*(?:require\s+)?{re.escape(module)} v(\S+)", go_mod, re.MULTILINE)
+    if found is None:
+        raise SetupError(f"go.mod does not pin {module}")
+    return found[1]
+
+
+def oldest_go(go_mod: str) -> tuple[int, ...]:
+    """The oldest Go that a go.mod is content with."""
+    found = re.search(r"^go (\S+)", go_mod, re.MULTILINE)
+    if found is None:
+        raise SetupError("go.mod does not say which Go it needs")
+    return numbers(found[1])
+
+
+def told_version(answer: str) -> str:
+    """The version in what a program says about itself, without the leading v."""
+    found = re.search(r"\bv?(\d+\.\d+\.\d+\S*)", answer)
+    return found[1] if found else ""
+
+
+def fits(found: str, pinned: str, *, exact: bool) -> bool:
+    """Whether an installed version may serve: the pinned one, or a newer one of its major."""
+    have, want = numbers(found), numbers(pinned)
+    if exact or not have or "-" in found:
+        return found == pinned
+    return have[0] == want[0] and have >= want
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """A short name for contents, to tell one build from another."""
+    hashed = hashlib.sha256()
+    for part in parts:
+        hashed.update(hashlib.sha256(part).digest())
+    return hashed.hexdigest()[:16]
+
+
+def is_source(name: str) -> bool:
+    """Whether a file in a tool's directory decides what is built."""
+    return name in ("go.mod", "go.sum") or (name.endswith(".go") and not name.endswith("_test.go"))
+
+
+def build_name(version: str, sources: Mapping[str, bytes], flags: Sequence[str]) -> str:
+    """The name of a build: the same source, built in the same way, has the same name."""
+    named = [part for name in sorted(sources) for part in (name.encode(), sources[name])]
+    return f"{version}-{digest([*named, ' '.join(flags).encode()])}"
+
+
+def wanted_tools(
+    wanted: Iterable[str], *, simulated: bool, helm: bool, schematic: bool
+) -> list[Tool]:
+    """Which tools are needed.
+
+    :param simulated: whether there are to be simulated nodes.
+    :param helm: whether an environment needs it.
+    :param schematic: whether an environment has one.
+    """
+    tools = [AGE, SOPS, TALOSCTL] + ([SIMULATOR] if simulated else [])
+    tests = "test" in wanted
+    tools += [SCHEMATIC] if schematic or tests or "schematic" in wanted else []
+    return tools + ([HELM] if helm or tests else []) + ([ACTIONLINT] if tests else [])
+
+
+def uses_helm(texts: Iterable[str]) -> bool:
+    """Whether one of these files, cluster.env or config.yaml, sets ``CNI_INSTALL`` to helm."""
+    return _sets("CNI_INSTALL", r"helm\b", texts)
+
+
+def uses_schematic(texts: Iterable[str]) -> bool:
+    """Whether one of these files, cluster.env or config.yaml, sets ``TALOS_SCHEMATIC``."""
+    return _sets("TALOS_SCHEMATIC", r"[^\s\"'#]", texts)
+
+
+def _sets(fact: str, value: str, texts: Iterable[str]) -> bool:
+    """Whether one of these texts sets a fact to what matches a pattern."""
+    line = re.compile(rf"""^[ \t]*(export\s+)?{fact}[ \t]*[=:][ \t]*["']?{value}""", re.MULTILINE)
+    return any(line.search(text) for text in texts)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The state of .venv as its stamp tells it; only a finished one has a stamp.
+
+    :ivar place: where it was made: it cannot be moved.
+    :ivar files: the digest of each lock file that was installed.
+    """
+
+    place: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def wanted_files(
+    locks: Mapping[str, str], wanted: Iterable[str], have: Environment, *, libvirt: bool
+) -> dict[str, str]:
+    """The lock files .venv should hold, with their digests; what was once wanted stays.
+
+    :param libvirt: whether libvirt-python can be built.
+    """
+    names = {"main.txt"} | (have.files.keys() & locks.keys())
+    names |= {"dev.txt"} if "test" in wanted else set()
+    names |= {LIBVIRT} if libvirt else set()
+    if have.files.get(FAILED_LIBVIRT) == locks[LIBVIRT]:
+        names -= {LIBVIRT}
+    return {name: locks[name] for name in sorted(names, key=list(locks).index)}
+
+
+def read_stamp(text: str) -> Environment:
+    """A stamp as it was written; anything else is no environment."""
+    try:
+        read = json.loads(text)
+        return Environment(place=str(read["place"]), files=dict(read["files"]))
+    except (ValueError, TypeError, KeyError):
+        return Environment()
+
+
+def choose_python(found: Iterable[tuple[str, str]]) -> str:
+    """The first Python that is new enough, of pairs of a path and what it says about itself."""
+    candidates = list(found)
+    for path, answer in candidates:
+        if numbers(answer)[:2] >= OLDEST_PYTHON:
+            return path
+    seen = ", ".join(f"{path}: {answer.strip() or 'does not run'}" for path, answer in candidates)
+    raise SetupError(
+        f"no Python 3.11 or newer on PATH (found {seen or 'none'}); install one "
+        "(Debian 12 and newer: the package python3) and run this again"
+    )
+
+
+def libvirt_packages(python: str, *, library: bool, compiler: bool, headers: bool) -> list[str]:
+    """The Debian packages that are missing to build libvirt-python."""
+    packages = [] if library else ["libvirt-dev", "pkg-config"]
+    packages += [] if compiler else ["gcc", "libc6-dev"]
+    packages += [] if headers else [f"{python}-dev"]
+    return packages
+
+
+def apt_command(packages: Sequence[str], *, root: bool, sudo: bool) -> list[str] | None:
+    """How Debian packages are installed, or None where nobody may."""
+    # Another apt-get may be at work, as on a machine that has just been started.
+    command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"]
+    command += ["install", "-y", "-q", "--no-install-recommends", *packages]
+    if root:
+        return command
+    return ["sudo", *command] if sudo else None
+
+
+def update_command(install: Sequence[str]) -> list[str]:
+    """The apt-get update that goes with an apt-get install."""
+    return [*install[: install.index("install")], "update", "-q"]
+
+
+def lacks_candidate(policies: Iterable[str]) -> bool:
+    """Whether apt-cache policy knows no version of one of the packages."""
+    return any(not re.search(r"Candidate: [^(\s]", policy) for policy in policies)
