@@ -96,6 +96,24 @@ def _ended(
         raise
 
 
+# What a program needs of the environment to run. Listed are not those that are secret, as nobody
+# knows them all: the age key, a registry's password, what a pipeline hands to its jobs.
+_PLAIN_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH")
+_PLAIN_PREFIXES = ("LC_", "XDG_")
+
+
+def daemon_environment() -> dict[str, str]:
+    """The environment for a program that stays when this one ends: without anything secret.
+
+    It can be read from ``/proc`` for as long as the program runs.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PLAIN_VARIABLES or name.startswith(_PLAIN_PREFIXES)
+    }
+
+
 @contextlib.contextmanager
 def piped(*contents: bytes) -> Iterator[tuple[list[str], list[int]]]:
     """Offer each content through a pipe of its own, for programs that want a file name.

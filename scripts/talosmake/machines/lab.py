@@ -19,7 +19,7 @@ from pathlib import Path
 
 from talosmake.base import files, marker
 from talosmake.base.errors import NodeError, ToolError
-from talosmake.base.process import find
+from talosmake.base.process import daemon_environment, find
 from talosmake.base.progress import say
 from talosmake.base.wait import Wait
 from talosmake.inventory.model import Environment, Node
@@ -150,6 +150,8 @@ def power_on(environment: Environment, node: Node) -> None:
                 stdout=log,
                 stderr=log,
                 pass_fds=(lock,),
+                # The registry, which QEMU starts, gets it from there.
+                env=daemon_environment(),
                 start_new_session=True,
             )
     finally:

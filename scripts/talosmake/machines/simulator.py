@@ -12,7 +12,7 @@ from pathlib import Path
 
 from talosmake.base import files
 from talosmake.base.errors import NodeError
-from talosmake.base.process import find
+from talosmake.base.process import daemon_environment, find
 from talosmake.base.progress import say
 from talosmake.base.wait import Wait
 from talosmake.inventory.model import Environment
@@ -103,6 +103,7 @@ def _spawn(environment: Environment, directory: Path, nodes: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            env=daemon_environment(),
             start_new_session=True,
         )
     for attempt in Wait(environment.name, "the simulated nodes to start", _START_TIMEOUT):
