@@ -91,9 +91,15 @@ def test_git(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(doctor.repository())) == 1
     hook = project.write(".git/hooks/pre-commit", "#!/bin/sh\n")
     assert _hook() == (".git/hooks/pre-commit does not look for unencrypted secrets", False)
-    hook.write_text("#!/bin/sh\nexec .venv/bin/python -m talosmake.secrets.check\n")
+    # What it is told to call does look.
+    *_, check = doctor.repository()
+    called = project.run("sh", "-ec", check.mend.removeprefix("let it run: "))
+    assert called.code == 0, called.output
+    hook.write_text("#!/bin/sh\nexec .venv/bin/talosmake check_secrets --staged\n")
     assert _hook() == ("Git does not run .git/hooks/pre-commit", False)
     hook.chmod(0o755)
+    assert _hook()[1]
+    hook.write_text("#!/bin/sh\nexec .venv/bin/python -m scripts.check_secrets\n")
     assert _hook() == (".git/hooks/pre-commit is the one of an older version", False)
     hook.write_text("#!/bin/sh\n.venv/bin/python -m talosmake.secrets.check && make lint\n")
     assert _hook()[1]
@@ -109,6 +115,47 @@ def _hook() -> tuple[str, bool]:
     *_, check = doctor.repository()
     assert check.mend or check.verdict is Verdict.OK
     return check.what, check.verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("below", ["", "kubernetes/my talos"])
+def test_hook_of_a_repository_with_data_only(
+    project: Project, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    data = project.root / "data" / below
+    data.mkdir(parents=True)
+    hook = (REPOSITORY / "scripts/talosmake/cli/templates/pre-commit.j2").read_text()
+    talosmake = data / ".venv/bin/talosmake"
+    talosmake.parent.mkdir(parents=True)
+    command = (
+        f"#!{BIN / 'python'}\nimport sys\nsys.path.insert(0, {str(REPOSITORY / 'scripts')!r})\n"
+        "from talosmake.cli.main import main\nmain()\n"
+    )
+    for path, text in ((talosmake, command), (data / ".githooks/pre-commit", hook)):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    (data / ".gitignore").write_text("/.venv/\n")
+    subprocess.run(["git", "init", "-q", str(project.root / "data")], check=True)
+    monkeypatch.chdir(data)
+    [check] = doctor.repository()
+    assert check.what == "no pre-commit hook looks for unencrypted secrets"
+    subprocess.run(["sh", "-ec", check.mend], check=True)
+    assert [check.verdict for check in doctor.repository()] == [Verdict.OK]
+
+    commit = ("git", "-C", str(data), "-c", "user.name=x", "-c", "user.email=x@x", "commit")
+    (data / "secrets").mkdir()
+    (data / "patches/envs/dev").mkdir(parents=True)
+    (data / "patches/envs/dev/cluster.env").touch()
+    (data / "secrets/dev.yaml").write_text("a: {}\n")
+    project.run("git", "-C", str(data), "add", ".")
+    assert "secrets/dev.yaml: is not encrypted" in project.run(*commit, "-m", "x").output
+    project.run("git", "-C", str(data), "rm", "-q", "--cached", "secrets/dev.yaml")
+    accepted = project.run(*commit, "-m", "x")
+    assert accepted.code == 0, accepted.output
+    # Git's index is another file then.
+    project.run("git", "-C", str(data), "add", "secrets")
+    for arguments in (("-am", "x"), ("-m", "x", "secrets/dev.yaml")):
+        assert "is not encrypted" in project.run(*commit, *arguments).output
 
 
 def test_hook_that_is_told_works_after_set_up_alone(

@@ -61,7 +61,7 @@ class Repository:
         done = subprocess.run(
             [sys.executable, "-m", "talosmake.secrets.check", *arguments],
             cwd=at or self.project,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -10,6 +10,7 @@ import platform
 import shlex
 import shutil
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -117,6 +118,11 @@ def repository() -> Iterator[Check]:
 
 # Where the program is, which may be another repository than a person's.
 _HOOK = Path("share/hooks/pre-commit")
+# The one that talosmake init writes.
+_OWN_HOOK = Path(".githooks/pre-commit")
+_CHECKS = ("talosmake.secrets.check", "talosmake check_secrets")
+# As hooks called it that an earlier version installed; there is no such module any more.
+_OLDER_CHECK = "scripts.check_secrets"
 
 
 # What the workflow writes; each has Git leave it out by itself, unless Git has it already.
@@ -130,17 +136,17 @@ def _hook(root: Path) -> Iterator[Check]:
         yield Check(Verdict.WARNING, "no pre-commit hook looks for unencrypted secrets", _install())
         return
     text = path.read_text(errors="replace")
-    ours = "talosmake.secrets.check" in text
-    if not ours and not ("pre-commit" in text and _is_framework(root)):
+    ours = any(check in text for check in _CHECKS)
+    if _OLDER_CHECK in text:
+        yield Check(Verdict.WARNING, f"{path} is the one of an older version", _install())
+    elif not ours and not ("pre-commit" in text and _is_framework(root)):
         yield Check(
             Verdict.WARNING,
             f"{path} does not look for unencrypted secrets",
-            "let it run: .venv/bin/python -m talosmake.secrets.check",
+            f"let it run: {_run()}",
         )
     elif not os.access(path, os.X_OK):
         yield Check(Verdict.WARNING, f"Git does not run {path}", f"chmod +x {path}")
-    elif text.rstrip().endswith("\nexec .venv/bin/python -m talosmake.secrets.check"):
-        yield Check(Verdict.WARNING, f"{path} is the one of an older version", _install())
     else:
         yield ok("a pre-commit hook looks for unencrypted secrets")
 
@@ -148,14 +154,30 @@ def _hook(root: Path) -> Iterator[Check]:
 def _is_framework(root: Path) -> bool:
     """Whether pre-commit, the program, is told to call the check."""
     config = root / ".pre-commit-config.yaml"
-    return config.is_file() and "talosmake.secrets.check" in config.read_text(errors="replace")
+    text = config.read_text(errors="replace") if config.is_file() else ""
+    return any(check in text for check in _CHECKS)
+
+
+def _is_clone() -> bool:
+    """Whether the program is one, and not an installed package."""
+    return (ROOT / "pyproject.toml").is_file()
+
+
+def _run() -> str:
+    """The check as another hook may call it, from wherever Git runs that."""
+    if not _is_clone():
+        return f"{shlex.quote(str(Path(sys.prefix, 'bin/talosmake')))} check_secrets"
+    program = shlex.quote(str(ROOT))
+    return f"PYTHONPATH={program}/scripts {program}/.venv/bin/python -P -m talosmake.secrets.check"
 
 
 def _install() -> str:
     to = '"$(git rev-parse --git-path hooks)/pre-commit"'
     if _HOOK.exists() and Path().resolve() == ROOT:
         return f"install -D {_HOOK} {to}"
-    program = shlex.quote(str(ROOT))
+    if _OWN_HOOK.exists():
+        return f'git config core.hooksPath "$(git rev-parse --show-prefix){_OWN_HOOK.parent}"'
+    program = shlex.quote(str(ROOT if _is_clone() else sys.prefix))
     return (
         f"git config talosmake.program {program} && "
         f"install -D {shlex.quote(str(ROOT / _HOOK))} {to}"

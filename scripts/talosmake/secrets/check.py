@@ -21,7 +21,7 @@ from talosmake.secrets.plain import HINT
 
 # What is in each project; of a larger repository nothing else is looked at.
 _PROJECT = re.compile(
-    r"(.*/)?(patches/envs/[^/]+/cluster\.env|scripts/check_secrets\.py)", re.DOTALL
+    r"(.*/)?(patches/envs/[^/]+/cluster\.env|scripts/talosmake/secrets/check\.py)", re.DOTALL
 )
 
 
