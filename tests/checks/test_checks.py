@@ -14,6 +14,12 @@ import pytest
 from tests.project import BIN, REPOSITORY
 from tests.set_up import setup
 
+_WORKFLOWS = sorted(
+    str(path.relative_to(REPOSITORY))
+    for below in (".github/workflows", "examples/github")
+    for path in (REPOSITORY / below).glob("*.yml")
+)
+
 
 def _check(
     command: Sequence[str | Path],
@@ -41,8 +47,8 @@ def _check(
         ("lint-imports", "--no-cache"),
         ("snakefmt", "--check", "Snakefile", "rules"),
         ("snakemake", "--lint", "--config", "env=demo"),
-        # Needs shellcheck on PATH for the steps' own scripts, which the next test insists on.
-        ("actionlint",),
+        # Needs shellcheck on PATH for the steps' own scripts, which a test below insists on.
+        ("actionlint", *_WORKFLOWS),
         ("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "examples/gitlab-ci.yml"),
     ],
     ids=" ".join,
@@ -52,10 +58,11 @@ def test_linter_is_clean(command: tuple[str, ...]) -> None:
 
 
 def test_actions_are_pinned_by_commit() -> None:
-    workflows = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
-    lines = [line.strip() for path in workflows for line in path.read_text().splitlines()]
+    texts = [(REPOSITORY / name).read_text() for name in _WORKFLOWS]
+    lines = [line.strip() for text in texts for line in text.splitlines()]
     uses = [line for line in lines if re.match(r"(- )?uses:", line)]
-    assert len(uses) >= len(workflows) >= 4
+    # The project's own, and those that init writes.
+    assert len(uses) >= len(_WORKFLOWS) >= 5
     pinned = re.compile(r"(- )?uses: [\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
     assert not [line for line in uses if not pinned.fullmatch(line)]
 

@@ -1,7 +1,8 @@
-"""What the pipelines of .github/workflows and examples/gitlab-ci.yml do with secrets."""
+"""What the pipelines of examples/ do with secrets, and what init writes of them."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from talosmake.cli import repository
 from tests.project import REPOSITORY, files_below
 
 _GITLAB = yaml.safe_load((REPOSITORY / "examples/gitlab-ci.yml").read_text())
@@ -17,7 +19,7 @@ _GITLAB = yaml.safe_load((REPOSITORY / "examples/gitlab-ci.yml").read_text())
 
 def _github(name: str) -> Mapping[str, Any]:
     """The one job of a workflow."""
-    text = (REPOSITORY / f".github/workflows/{name}.yml").read_text()
+    text = (REPOSITORY / f"examples/github/{name}.yml").read_text()
     [job] = yaml.safe_load(text)["jobs"].values()
     assert isinstance(job, dict)
     return job
@@ -35,10 +37,70 @@ def _commands(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("host", ["GitHub", "GitLab"])
 def test_pull_request_is_searched_for_secrets(host: str) -> None:
     base = {"GitHub": "$BASE", "GitLab": "$CI_MERGE_REQUEST_DIFF_BASE_SHA"}[host]
-    check = ".venv/bin/python -m talosmake.secrets.check"
+    check = ".venv/bin/talosmake check_secrets"
     lines = _commands("check")[host].splitlines()
     assert check in lines
     assert f'{check} --commits "{base}..HEAD"' in lines
+
+
+_SET_UP = (
+    "python3 -m venv .venv",
+    ".venv/bin/pip install -r requirements.txt",
+    ".venv/bin/talosmake setup",
+)
+
+
+@pytest.mark.parametrize("name", ["artifact", "check", "deploy", "drift"])
+@pytest.mark.parametrize("host", ["GitHub", "GitLab"])
+def test_pinned_version_is_set_up_before_it_runs(host: str, name: str) -> None:
+    commands = _commands(name)[host]
+    if host == "GitLab":
+        commands = "\n".join([*_GITLAB["default"]["before_script"], commands])
+    lines = commands.splitlines()
+    first = next(number for number, line in enumerate(lines) if ".venv/bin/snakemake" in line)
+    assert [line for line in lines[:first] if line in _SET_UP] == list(_SET_UP)
+    if name == "check":
+        # The base has the version that it pins.
+        _, _, base = commands.partition("cd ../base")
+        places = [base.index(part) for part in (*_SET_UP, ".venv/bin/snakemake")]
+        assert places == sorted(places)
+
+
+@pytest.mark.parametrize("path", ["github/check.yml", "gitlab-ci.yml"])
+def test_programs_are_those_that_an_installed_talosmake_brings(path: str) -> None:
+    """A repository with data only has no scripts/, no tools/ and no Makefile."""
+    text = (REPOSITORY / "examples" / path).read_text()
+    assert not re.search(r"\bmake \w|scripts/|tools/", text)
+    modules = re.findall(r"python -m (talosmake[\w.]+)", text)
+    assert modules == ["talosmake.artifact.diff"]
+    for module in modules:
+        assert (REPOSITORY / "scripts" / f"{module.replace('.', '/')}.py").is_file()
+
+
+@pytest.mark.parametrize("ci", ["github", "gitlab", "none"])
+def test_init_writes_the_pipelines(ci: str) -> None:
+    written = repository.content(repository.ask({"ci": ci}, None))
+    names = ("artifact", "check", "deploy", "drift")
+    sources = {
+        "github": {f".github/workflows/{name}.yml": f"github/{name}.yml" for name in names},
+        "gitlab": {".gitlab-ci.yml": "gitlab-ci.yml"},
+        "none": {},
+    }[ci]
+    assert {path for path in written if "github" in path or "gitlab" in path} == set(sources)
+    for path, source in sources.items():
+        assert written[path] == (REPOSITORY / "examples" / source).read_text()
+
+
+def test_project_itself_runs_all_tests_without_a_secret() -> None:
+    [path] = (REPOSITORY / ".github/workflows").glob("*.yml")
+    text = path.read_text()
+    workflow = yaml.safe_load(text)
+    # YAML 1.1 takes "on" for true.
+    assert set(workflow[True]) == {"push", "pull_request"}
+    assert workflow["permissions"] == {"contents": "read"}
+    [job] = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert "secrets." not in text
 
 
 def test_check_has_all_commits_of_a_pull_request() -> None:
@@ -49,7 +111,7 @@ def test_check_has_all_commits_of_a_pull_request() -> None:
 
 def _with_key() -> Iterator[tuple[str, str]]:
     """The jobs that have an age key, each by its host and name."""
-    for path in sorted((REPOSITORY / ".github/workflows").glob("*.yml")):
+    for path in sorted((REPOSITORY / "examples/github").glob("*.yml")):
         if "SOPS_AGE_KEY:" in path.read_text():
             yield "GitHub", path.stem
     for name, job in _GITLAB.items():

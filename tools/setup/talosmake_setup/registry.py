@@ -65,7 +65,7 @@ HELM = Tool(
     exact=True,
     version_variable="helm.sh/helm/v4/internal/version.version",
 )
-# For the tests only: it reads the pipelines in .github/workflows.
+# For the tests only: it reads the pipelines in .github/workflows and examples/github.
 ACTIONLINT = Tool(
     "actionlint", ("actionlint",), 1, "github.com/rhysd/actionlint", ("-version",), exact=True
 )
