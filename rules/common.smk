@@ -18,7 +18,7 @@ from talosmake.render import cilium, cilium_network, credentials, sources
 from talosmake.report import dag, explain, journal, status
 from talosmake.rollout import kubeconfig
 from talosmake.secrets import bundles, create
-from talosmake.workflow import jobs, leftovers
+from talosmake.workflow import every, jobs, leftovers
 from talosmake.inventory.model import Environment, Goal
 
 wait.stop_waiting_on_interrupt()
@@ -28,6 +28,11 @@ if Quietness.ALL in (workflow.output_settings.quiet or ()) and not workflow.dryr
     progress.silence()
 
 SETTINGS = jobs.or_exit(settings.read, config)
+if workflow.is_main_process and every.is_meant(SETTINGS, sys.argv):
+    progress.leave_screen(workflow.logger_manager.queue_listener)
+    names = jobs.or_exit(settings.selected, SETTINGS)
+    sys.exit(jobs.or_exit(every.run, sys.argv, names, Path(workflow.main_snakefile)))
+
 WORKFLOW = dag.Workflow(Path(workflow.main_snakefile), SETTINGS.given)
 ENVIRONMENTS = {
     name: jobs.or_exit(

@@ -23,7 +23,7 @@ rule separate_secrets:
 
 rule rekey:
     log:
-        f"logs/{SETTINGS.env}/rekey.log",
+        "logs/rekey.log",
     run:
         everything = SETTINGS.env == "all"
         jobs.run(

@@ -90,6 +90,16 @@ def settle(listener: QueueListener | None) -> None:
         time.sleep(0.005)
 
 
+def leave_screen(listener: QueueListener | None) -> None:
+    """Let others have the terminal: what is said from now on stands on it as it is.
+
+    :param listener: as for :func:`settle`.
+    """
+    for handler in getattr(listener, "handlers", ()):
+        if getattr(handler, "screen", None) is not None:
+            handler.close()
+
+
 def error_in(log: Path) -> str:
     """The error that a job ended with, by its log file; "" where there is none."""
     try:
