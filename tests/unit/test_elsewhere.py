@@ -108,3 +108,12 @@ def test_a_broken_environment_does_not_disturb(small: Project) -> None:
     (small.root / "patches/envs/bytes/workers/w/node.env").write_bytes(b"\xff\xfe")
     small.write("patches/envs/file", "")
     assert elsewhere.clashes(environments.load("dev")) == []
+
+
+def test_what_many_environments_have_is_told_once(small: Project) -> None:
+    for name in ("prod", "qa", "staging"):
+        small.environment(name, cluster_env=OTHER)
+        small.node(name, "workers", "w_1", "10.9.0.21")
+    small.write(WORKER, "NODE_IP=10.9.0.21\n")
+    (clash,) = elsewhere.clashes(environments.load("dev"))
+    assert clash.message == f"the address 10.9.0.21 is in {PROD}, too (and in 2 more)"

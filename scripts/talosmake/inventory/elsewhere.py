@@ -32,18 +32,21 @@ class Clash:
     """What two environments have in common and must not.
 
     :ivar file: the environment's own.
-    :ivar other: the other environment's.
+    :ivar other: another environment's; the first by name where several have it.
+    :ivar more: how many files beside that have it, too.
     """
 
     fact: str
     value: str
     file: Path
     other: Path
+    more: int = 0
 
     @property
     def message(self) -> str:
         what = "the address" if self.fact == "NODE_ENDPOINT" else self.fact
-        return f"{what} {self.value} is in {self.other}, too"
+        more = f" (and in {self.more} more)" if self.more else ""
+        return f"{what} {self.value} is in {self.other}, too{more}"
 
 
 def clashes(environment: Environment) -> list[Clash]:
@@ -54,12 +57,15 @@ def clashes(environment: Environment) -> list[Clash]:
             own[fact, value] = node.env_file if node.env_file.exists() else node.directory
     if not environment.cluster.throwaway:
         own["CLUSTER_ENDPOINT", environment.cluster.endpoint] = environment.env_file
+    found: dict[tuple[str, str], list[Path]] = {}
+    for directory in sorted(environment.directory.parent.iterdir()):
+        if directory != environment.directory and directory.name[0] != ".":
+            for identity, path in _of_another(directory):
+                if identity in own:
+                    found.setdefault(identity, []).append(path)
     return [
-        Clash(*identity, own[identity], path)
-        for directory in sorted(environment.directory.parent.iterdir())
-        if directory != environment.directory and directory.name[0] != "."
-        for identity, path in _of_another(directory)
-        if identity in own
+        Clash(*identity, own[identity], paths[0], len(paths) - 1)
+        for identity, paths in found.items()
     ]
 
 
