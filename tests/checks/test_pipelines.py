@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 import yaml
 
 from talosmake.cli import repository
-from tests.project import REPOSITORY, files_below
+from tests.docs.pages import blocks
+from tests.project import BIN, REPOSITORY, files_below
 
 _GITLAB = yaml.safe_load((REPOSITORY / "examples/gitlab-ci.yml").read_text())
 
@@ -89,6 +91,26 @@ def test_init_writes_the_pipelines(ci: str) -> None:
     assert {path for path in written if "github" in path or "gitlab" in path} == set(sources)
     for path, source in sources.items():
         assert written[path] == (REPOSITORY / "examples" / source).read_text()
+
+
+def test_copies_in_a_clone_are_set_up_by_make(tmp_path: Path) -> None:
+    """As docs/ci.md says to make them."""
+    (tmp_path / "examples").mkdir()
+    shutil.copytree(REPOSITORY / "examples/github", tmp_path / "examples/github")
+    (tmp_path / ".github/workflows").mkdir(parents=True)
+    [block] = [
+        block for block in blocks(REPOSITORY / "docs/ci.md") if block.text.startswith("cp examples")
+    ]
+    subprocess.run(["bash", "-euc", block.text], cwd=tmp_path, check=True)
+    copies = sorted((tmp_path / ".github/workflows").glob("*.yml"))
+    assert len(copies) == 4
+    for path in copies:
+        text = path.read_text()
+        assert "make setup" in text
+        assert not re.search(r"requirements\.txt|-m venv|talosmake setup", text)
+        assert text.count(".venv/bin/python -m") == text.count("PYTHONPATH=scripts .venv/bin/py")
+    done = subprocess.run([BIN / "actionlint", *copies], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_project_itself_runs_all_tests_without_a_secret() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import NO_COMMANDS, PAGES, Block, blocks, missing
-from tests.project import REPOSITORY, Project
+from tests.project import BIN, REPOSITORY, Project
 
 # What CI itself calls, and with it these tests.
 _BY_CI = {"make test", "make demo", "make setup\nsource .venv/bin/activate", "make docs"}
@@ -74,15 +74,20 @@ def _copy(root: Path, addresses: dict[str, str]) -> None:
 @pytest.fixture
 def copy(project: Project, addresses: dict[str, str]) -> Iterator[Project]:
     _copy(project.root, addresses)
+    # As after make setup.
+    (project.root / ".venv").symlink_to(BIN.parent)
     script = (REPOSITORY / "tests/docs/old/render.sh").read_text()
     project.write("old/render.sh", _replaced(script, addresses)).chmod(0o755)
     project.env |= {
         # Who edits writes the least patch there is.
         "EDITOR": f"sh {project.write('.editor', 'echo machine: {} >$1')}",
-        "PYTHONPATH": str(project.root),
         **{f"GIT_{who}_{what}": "docs@example.org" for who in _WHO for what in ("NAME", "EMAIL")},
     }
-    made = project.run("sh", "-c", "git init -q && git add -A && git commit -qm all")
+    made = project.run(
+        "sh",
+        "-c",
+        "git init -q && echo /.venv >> .git/info/exclude && git add -A && git commit -qm all",
+    )
     assert made.code == 0, made.output
     with project.fleet(_machines(project.root)):
         yield project
