@@ -293,7 +293,11 @@ def test_removed_node_is_named_and_pruned_on_request(built: Project) -> None:
     assert "worker_2" not in built.read("rendered_configs/dev/apply.sh")
     assert (built.root / "rendered_configs/dev/worker-worker_2.yaml").exists()
 
+    for left in ("applied", "explain"):
+        built.write(f"rendered_configs/dev/{left}/worker-worker_2.yaml", "machine: {}\n")
+        built.write(f"rendered_configs/dev/{left}/worker-worker_1.yaml", "machine: {}\n")
     built.ok("prune", "--config", "env=dev")
+    assert (built.root / "rendered_configs/dev/applied/worker-worker_1.yaml").exists()
     assert not list(built.root.glob("rendered_configs/dev/**/*worker_2*"))
     assert (built.root / "rendered_configs/dev/worker-worker_1.yaml").exists()
     assert "no longer in Git" not in built.ok(*GO).output

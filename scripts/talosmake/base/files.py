@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 
+from talosmake.base import refusals
 from talosmake.base.errors import ConfigError
 
 PRIVATE_FILE = 0o600
@@ -85,10 +86,7 @@ def ignore(path: Path) -> None:
 
 
 def _not_written(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"{path}: cannot be written: {error.strerror}",
-        hint="Make the directory writable for you, or run as the user it belongs to.",
-    )
+    return refusals.as_error(error, path, "cannot be written")
 
 
 def temporary_path(path: Path, number: int = 0) -> Path:

@@ -53,12 +53,14 @@ def silence() -> None:
 @contextlib.contextmanager
 def also_into(log: Path) -> Iterator[None]:
     """Write what this thread says in the meantime into a log file, too."""
-    with log.open("w", encoding="utf-8") as file:
-        _job.log = file
-        try:
-            yield
-        finally:
-            _job.log = None
+    file = log.open("w", encoding="utf-8")
+    _job.log = file
+    try:
+        yield
+    finally:
+        _job.log = None
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 def in_this_log(step: Callable[[_P], _T]) -> Callable[[_P], _T]:
@@ -75,8 +77,10 @@ def in_this_log(step: Callable[[_P], _T]) -> Callable[[_P], _T]:
 def _record(text: str) -> None:
     file = getattr(_job, "log", None)
     if file is not None:
-        file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
-        file.flush()
+        # What is said is shown, also where the disk is full; a step does not fail for its log.
+        with contextlib.suppress(OSError):
+            file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
+            file.flush()
 
 
 def settle(listener: QueueListener | None) -> None:

@@ -377,8 +377,16 @@ class Paths:
         """What lint found for a node. Snakemake does not know of it: a rule reaches no machine."""
         return self.state / f"{node.config_name}.lint"
 
+    @property
+    def explanations(self) -> Path:
+        return self.root / "explain"
+
+    @property
+    def applied_configs(self) -> Path:
+        return self.root / "applied"
+
     def explained(self, node: Node) -> Path:
-        return self.root / "explain" / f"{node.config_name}.yaml"
+        return self.explanations / f"{node.config_name}.yaml"
 
     @property
     def dag(self) -> Path:
@@ -392,7 +400,7 @@ class Paths:
 
     def applied_config(self, node: Node) -> Path:
         """The config that was last applied, secrets redacted."""
-        return self.root / "applied" / f"{node.config_name}.yaml"
+        return self.applied_configs / f"{node.config_name}.yaml"
 
     def applied(self, node: Node) -> Path:
         return self.state / f"{node.config_name}.applied"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from talosmake.base import files, marker
 from talosmake.base.errors import NodeError, ToolError
-from talosmake.base.process import daemon_environment, find
+from talosmake.base.process import daemon_environment, run
 from talosmake.base.progress import say
 from talosmake.base.wait import Wait
 from talosmake.inventory.model import Environment, Node
@@ -172,10 +172,14 @@ def _ensure_disk(path: Path) -> None:
     """An empty ext4 file system; a half-made one is made again."""
     if path.exists():
         return
-    program = find("mkfs.ext4")
     with files.temporary(path) as disk:
         disk.file.truncate(_DISK)
-        subprocess.run([program, "-q", "-F", str(disk.path)], check=True, capture_output=True)
+        made = run(["mkfs.ext4", "-q", "-F", str(disk.path)])
+        if not made.ok:
+            raise ToolError(
+                f"{path}: mkfs.ext4 makes no file system there: {made.stderr.strip()}",
+                hint="Make room there (df shows what is left), then run the same command again.",
+            )
         # Never over another run's, which a node may have started with meanwhile.
         with contextlib.suppress(FileExistsError):
             os.link(disk.path, path)
@@ -191,9 +195,11 @@ def command(environment: Environment, node: Node) -> list[str]:
     Kubernetes API forwarded from its loopback address, and one for the nodes to reach each other.
     """
     directory = state_directory(environment, node)
-    registry = f"{sys.executable} {Path(__file__).parent / 'lab_registry.py'} {GUEST}/images"
+    # QEMU takes it apart as a shell would, after the options.
+    program = (sys.executable, str(Path(__file__).parent / "lab_registry.py"), f"{GUEST}/images")
+    registry = _value(shlex.join(program))
     forwarded = ",".join(f"hostfwd=tcp:{node.endpoint}:{port}-:{port}" for port in (50000, 6443))
-    image = f"file={GUEST}/image.squashfs,format=raw,if=virtio,readonly=on"
+    image = f"file={_value(GUEST / 'image.squashfs')},format=raw,if=virtio,readonly=on"
     return [
         "qemu-system-x86_64",
         *("-name", f"{environment.name}-{node.name}", "-nodefaults", "-no-user-config"),
@@ -204,12 +210,17 @@ def command(environment: Environment, node: Node) -> list[str]:
         *("-kernel", str(GUEST / "vmlinuz"), "-initrd", str(GUEST / "initramfs")),
         *("-append", _kernel_arguments(node)),
         *("-drive", image),
-        *("-drive", f"file={directory / 'disk.raw'},format=raw,if=virtio,cache=unsafe"),
+        *("-drive", f"file={_value(directory / 'disk.raw')},format=raw,if=virtio,cache=unsafe"),
         *("-netdev", f"user,id=outer,{forwarded},guestfwd=tcp:{_REGISTRY}-cmd:{registry}"),
         *("-device", f"virtio-net-pci,netdev=outer,mac={node.mac}"),
         *("-netdev", f"socket,id=inner,mcast={_group(environment)},localaddr=127.0.0.1"),
         *("-device", f"virtio-net-pci,netdev=inner,mac={_inner_mac(node)}"),
     ]
+
+
+def _value(text: Path | str) -> str:
+    """A value among QEMU's options, where a comma ends it and a doubled one is a comma."""
+    return str(text).replace(",", ",,")
 
 
 def _kernel_arguments(node: Node) -> str:

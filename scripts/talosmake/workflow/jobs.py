@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -11,8 +12,8 @@ from typing import IO, NoReturn, ParamSpec, TypeVar
 
 from snakemake.exceptions import SpawnedJobError
 
-from talosmake.base import files, progress
-from talosmake.base.errors import BusyError, ConfigError, TalosmakeError
+from talosmake.base import files, progress, refusals
+from talosmake.base.errors import BusyError, TalosmakeError
 from talosmake.report import journal
 
 _P = ParamSpec("_P")
@@ -43,13 +44,17 @@ def run(
     :param log: the job's log file, which also gets what the step says and its error.
     :param step: what to do; the exit code with which the run is to end if it returns one.
     """
-    with progress.also_into(Path(log[0])), journal.noted(Path(log[0])):
-        try:
-            files.ignore_all(Path(log[0]).parent)
-            code = step(*args, **kwargs)
-        except TalosmakeError as error:
-            progress.fail(f"Error: {error}")
-            raise JobFailed from None
+    try:
+        with progress.also_into(Path(log[0])), journal.noted(Path(log[0])):
+            try:
+                files.ignore_all(Path(log[0]).parent)
+                code = step(*args, **kwargs)
+            except (TalosmakeError, OSError) as error:
+                progress.fail(f"Error: {_told(error)}")
+                raise JobFailed from None
+    except OSError as error:  # of the log file itself
+        progress.fail(f"Error: {_told(error)}")
+        raise JobFailed from None
     if code:
         end_with(code)
 
@@ -58,8 +63,12 @@ def or_exit(read: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Read something while the workflow is parsed or its DAG is built; a mistake ends it all."""
     try:
         return read(*args, **kwargs)
-    except TalosmakeError as error:
-        exit_with(error)
+    except (TalosmakeError, OSError) as error:
+        exit_with(_told(error))
+
+
+def _told(error: TalosmakeError | OSError) -> TalosmakeError:
+    return refusals.as_error(error) if isinstance(error, OSError) else error
 
 
 def exit_with(error: TalosmakeError) -> NoReturn:
@@ -94,7 +103,7 @@ def lock_environment(environment: str, state: Path) -> None:
     try:
         handle = path.open("a+")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+        raise refusals.as_error(error, path, "cannot be written") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -105,7 +114,9 @@ def lock_environment(environment: str, state: Path) -> None:
             f"{environment}: another run is at work on this environment (process {holder})",
             hint="Wait until it ends, then run the same command again.",
         ) from None
-    handle.truncate(0)
-    handle.write(str(os.getpid()))
-    handle.flush()
+    # Without who holds it, it holds as well.
+    with contextlib.suppress(OSError):
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
     _held.append(handle)

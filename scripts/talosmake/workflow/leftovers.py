@@ -21,7 +21,7 @@ def leftovers(environment: Environment) -> list[Path]:
     paths = environment.paths
     return sorted(
         path
-        for directory in (paths.root, paths.state)
+        for directory in (paths.root, paths.state, paths.applied_configs, paths.explanations)
         if directory.is_dir()
         for path in directory.iterdir()
         if path.suffix in _SUFFIXES
