@@ -4,8 +4,30 @@
 import sys
 from pathlib import Path
 
-if (_code := str(Path(workflow.basedir) / "scripts")) not in sys.path:
-    sys.path.insert(0, _code)
+_root = Path(workflow.basedir).resolve()
+# A clone's own code, or that of the wheel which brought this workflow.
+_code = _root / "scripts"
+_code = _code if (_code / "talosmake").is_dir() else _root.parents[1]
+if str(_code) not in sys.path:
+    sys.path.insert(0, str(_code))
+
+import talosmake
+
+# Snakemake has the logger plugin of its Python environment by now, and with it that one's code.
+if (_runs := Path(talosmake.__file__).resolve().parents[1]) != _code:
+    _its = _runs.parent if _runs.name == "scripts" else _runs / "talosmake/program"
+    print(
+        f"Error: {sys.prefix} is not the Python environment of {_root}: the code of {_its} would "
+        f"run in its place\n  -> Run 'make setup' in {_root}, and use {_root}/.venv/bin/snakemake; "
+        f"or run what belongs to it:  snakemake -s {_its}/Snakefile",
+        file=sys.stderr,
+    )
+    sys.exit(1)
+
+from talosmake.workflow import origin
+
+# Before anything is imported that may be missing.
+origin.check(_root)
 
 from snakemake.settings.enums import Quietness
 

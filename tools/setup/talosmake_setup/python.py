@@ -145,6 +145,8 @@ def _environment() -> Environment:
 def _make_environment(python: str, files: Mapping[str, str], have: Environment) -> None:
     uv = ensure_uv()
     log = log_file("venv")
+    if VENV.is_symlink():  # to another checkout's, which is not ours to change
+        VENV.unlink()
     STAMP.unlink(missing_ok=True)
     if not have.place:
         say(f"making the Python environment .venv with {python}")
