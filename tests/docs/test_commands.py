@@ -81,6 +81,8 @@ def copy(project: Project, addresses: dict[str, str]) -> Iterator[Project]:
     project.env |= {
         # Who edits writes the least patch there is.
         "EDITOR": f"sh {project.write('.editor', 'echo machine: {} >$1')}",
+        # Of this copy's plugin, and with it of its code, where .venv is another checkout's.
+        "PYTHONPATH": str(project.root / "plugins"),
         **{f"GIT_{who}_{what}": "docs@example.org" for who in _WHO for what in ("NAME", "EMAIL")},
     }
     made = project.run(
