@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 # Of this file, and not of the Snakefile that a person's repository includes it by.
-_root = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parent
+_root = (
+    Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parent
+)
 # A clone's own code, or that of the wheel which brought this workflow.
 _code = _root / "scripts"
 _code = _code if (_code / "talosmake").is_dir() else _root.parents[1]
