@@ -100,6 +100,10 @@ def test_apply_sh_leaves_a_running_cluster_as_it_is(cluster: Cluster) -> None:
     assert run.code == 0, run.output
     assert "etcd runs on 10.5.0.11 already; not bootstrapped again" in run.output
     assert "etcd has its 1 members" in run.output
+    # Whom apply.sh sent a config is asked again, and left alone.
+    again = cluster.workflow()
+    assert {f"apply_controlplane:{ENV}/cp_1", f"apply_worker:{ENV}/worker_1"} <= again.jobs
+    assert again.output.count("unchanged: the node already runs this config") == 2
 
 
 def test_another_role_is_refused(cluster: Cluster) -> None:
@@ -112,6 +116,7 @@ def test_another_role_is_refused(cluster: Cluster) -> None:
         moved.rename(workers / "worker_1")
     assert "another machine.type: it has worker, the config says controlplane" in error
     assert b"type: worker" in running_config(cluster, *WORKER)
+    cluster.workflow()  # the talosconfig is for one control plane again
 
 
 def test_another_cluster_is_refused(cluster: Cluster) -> None:
@@ -126,6 +131,7 @@ def test_another_cluster_is_refused(cluster: Cluster) -> None:
             path.with_suffix(".kept").rename(path)
     assert "belongs to another cluster" in error
     assert "nothing was sent" in error
+    cluster.workflow()  # Snakemake remembers how the other cluster's talosconfig was made
 
 
 def test_powered_off_node_is_powered_on_and_keeps_its_config(cluster: Cluster) -> None:
