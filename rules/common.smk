@@ -348,20 +348,24 @@ def takes_turns(wildcards):
 
 
 def before_bootstrap(wildcards):
-    """No reason to bootstrap."""
+    """No reason to bootstrap; see `there_first`."""
     environment = environment_of(wildcards)
-    return [
-        ancient(file)
-        for file in map(environment.paths.applied, environment.control_planes)
-    ]
+    paths = environment.paths
+    files = [paths.talosconfig, *map(paths.applied, environment.control_planes)]
+    return (
+        files if not paths.bootstrapped.exists() else [ancient(file) for file in files]
+    )
 
 
 def before_kubeconfig(wildcards):
-    """No reason to fetch the kubeconfig; one that has to be fetched is, when they are applied."""
+    """No reason to fetch the kubeconfig; one that has to be fetched is, when they are there."""
     environment = environment_of(wildcards)
-    files = map(environment.paths.applied, environment.control_planes)
-    due = kubeconfig.reason(environment)
-    return [file if due else ancient(file) for file in files]
+    paths = environment.paths
+    files = [paths.talosconfig, *map(paths.applied, environment.control_planes)]
+    files.append(paths.bootstrapped)
+    return (
+        files if kubeconfig.reason(environment) else [ancient(file) for file in files]
+    )
 
 
 def talosconfig_revision(wildcards):

@@ -55,8 +55,7 @@ rule apply_worker:
 
 rule bootstrap_cluster:
     input:
-        control_planes=before_bootstrap,
-        talosconfig=ancient("rendered_configs/{env}/talosconfig"),
+        first=before_bootstrap,
     output:
         "rendered_configs/{env}/state/bootstrapped",
     log:
@@ -69,9 +68,7 @@ rule bootstrap_cluster:
 # The kubeconfig itself is no output, so that the old one stays until there is a new one.
 rule kubeconfig:
     input:
-        bootstrapped=ancient("rendered_configs/{env}/state/bootstrapped"),
-        control_planes=before_kubeconfig,
-        talosconfig=ancient("rendered_configs/{env}/talosconfig"),
+        first=before_kubeconfig,
     output:
         "rendered_configs/{env}/state/kubeconfig",
     log:

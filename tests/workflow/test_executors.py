@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from benchmarks.fleet import real_machines
 
+from tests.aged import SPOILED
 from tests.project import Project
 
 ENV = ("--config", "env=lab")
@@ -73,6 +74,14 @@ def test_from_nothing_to_bootstrapped(cluster: Project, network: str) -> None:
         "bootstrap_cluster",
     } <= _submitted(cluster)
     assert cluster.talosctl("lab", f"{network}.11", "etcd", "members").code == 0
+    assert "Nothing to be done" in cluster.ok("up", *ENV).output
+
+    # What renews itself does so in a process of its own, once.
+    SPOILED["half over"](cluster.root / "rendered_configs/lab", b"")
+    cluster.remove("rendered_configs/lab/kubeconfig")
+    run = cluster.ok("up", *_options(cluster), *ENV, timeout=400)
+    assert run.jobs == {"talosconfig:lab", "kubeconfig:lab"}
+    assert cluster.read("rendered_configs/lab/kubeconfig")
     assert "Nothing to be done" in cluster.ok("up", *ENV).output
 
 
