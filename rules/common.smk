@@ -43,7 +43,7 @@ from talosmake.render import cilium, cilium_network, credentials, sources
 from talosmake.report import dag, explain, journal, status
 from talosmake.rollout import kubeconfig
 from talosmake.secrets import bundles, create
-from talosmake.workflow import every, jobs, leftovers
+from talosmake.workflow import every, jobs, leftovers, targets
 from talosmake.inventory.model import Environment, Goal
 
 wait.stop_waiting_on_interrupt()
@@ -66,7 +66,7 @@ ENVIRONMENTS = {
         SETTINGS.artifact,
         SETTINGS.strict,
     )
-    for name in jobs.or_exit(settings.selected, SETTINGS)
+    for name in jobs.or_exit(targets.environments, SETTINGS, sys.argv)
 }
 # What --resources says on the command line counts.
 for _name, _limit in settings.limits(SETTINGS).items():

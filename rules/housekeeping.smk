@@ -52,7 +52,7 @@ rule report:
 
 rule doctor:
     log:
-        f"logs/{SETTINGS.env}/doctor.log",
+        f"logs/{SETTINGS.env}/doctor.log" if ENVIRONMENTS else "logs/doctor.log",
     run:
         jobs.run(log, doctor.show, list(ENVIRONMENTS.values()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,6 +59,18 @@ def test_before_and_after_a_run(lab: Project, network: str) -> None:
     assert f"missing  {config}: others on this machine may read it\n" in shown
     assert f"         -> chmod go= {config}\n" in shown
     assert "Error: doctor: 6 missing, 1 warning\n" in shown
+
+
+def test_machine_is_looked_at_without_an_environment(dev: Project) -> None:
+    run = dev.snakemake("doctor", "-q", "all")
+    assert "talosctl fits 1.13.0: " in run.output
+    assert "GiB of disk space are free here" in run.output
+    assert "dev" not in re.findall(r"^(?:ok|warning|missing) +(\w+)", run.output, re.MULTILINE)
+    assert run.code == 0, run.output
+    # A mistake in an environment is none of the machine's, and nothing else works without one.
+    dev.write("patches/envs/dev/cluster.env", "CLUSTER_NAME=\n")
+    assert dev.snakemake("doctor", "-q", "all").code == 0
+    assert "no environment given" in dev.fails("validate")
 
 
 def test_key_that_does_not_fit(dev: Project) -> None:
