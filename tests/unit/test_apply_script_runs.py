@@ -400,6 +400,25 @@ def test_foreign_node_is_sent_nothing(nodes: Nodes) -> None:
     assert not nodes.sent()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "rpc error: code = Unavailable desc = remote error: tls: expired certificate",
+        "x509: certificate has expired or is not yet valid: current time 2026-01-01",
+    ],
+)
+def test_dead_talosconfig_is_told_from_another_cluster(nodes: Nodes, said: str) -> None:
+    nodes.tell("get machinestatus", f"! {said}", node=CP_1)
+    nodes.tell("get links", "! remote error: tls: certificate required", node=CP_1)
+    run = nodes.run()
+    assert run.code == 1
+    assert (
+        "cp_1: the talosconfig is too old, or a clock is wrong; run: snakemake validate --config "
+        f"env=dev, then this again ({said})"
+    ) in run.output
+    assert not nodes.sent()
+
+
 @pytest.mark.parametrize("endpoint", ["node-1.example.org:50001", "[fd00::1]:50001"])
 def test_endpoint_may_be_a_name_with_a_port(nodes: Nodes, endpoint: str) -> None:
     nodes.project.node("dev", "control_planes", "cp_1", CP_1, f"NODE_ENDPOINT={endpoint}\n")

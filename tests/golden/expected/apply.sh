@@ -42,6 +42,8 @@ apply() { # One node. Nothing is sent that did not pass 'talosctl validate', byt
   grep -qsF "\"sha256\": \"$(sha256sum <"$config" | cut -d ' ' -f 1)\"" "$state.validated" ||
     fail "$name: $config did not pass 'talosctl validate'; run: snakemake validate --config env=lab-1_a"
   until is=$(state_of) && [[ $is != unreachable* ]]; do wait_on "$end" "$name ($address) is $is"; done
+  [[ $is != *"expired certificate"* && $is != *"not yet valid"* ]] ||
+    fail "$name: the talosconfig is too old, or a clock is wrong; run: snakemake validate --config env=lab-1_a, then this again (${is#*: })"
   [[ $is != foreign* ]] || fail "$name: the machine at $address belongs to another cluster; nothing was sent (${is#*: })"
   local way=("${maintenance[@]}") send=("${first_time[@]}")
   [[ $is == maintenance ]] || way=("${running[@]}") send=("${again[@]}")
