@@ -14,9 +14,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.project import BIN, CLUSTER_ENV, REPOSITORY, Project
 
-# What a shell starts in the background ignores Ctrl-C, and so would all that tests interrupt.
+# What a shell starts in the background ignores Ctrl-C, and what nohup starts a closed terminal; so
+# would all that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A busy machine is slow at times; speed is measured in benchmarks.
 settings.register_profile("talosmake", deadline=None)

@@ -29,6 +29,7 @@ _NODES = {"controlplane-cp_1": 11, "worker-worker_1": 21}
 _JOBS = {
     "apply_script",
     "bootstrap_cluster",
+    "kubeconfig",
     "cilium_layer",
     "lint_environment",
     "start_simulator",

@@ -183,7 +183,7 @@ def test_plain_lines_where_there_is_no_terminal(lab: Project) -> None:
     # All but the target itself, each once, counted.
     assert [int(line.split()[0]) for line in steps] == list(range(1, 23))
     assert any(line.partition("  ")[2].startswith("lab/cp_1: validated") for line in steps)
-    assert steps[-1].partition("  ")[2].startswith(("lab/worker", "lab: bootstrapped"))
+    assert steps[-1].partition("  ")[2].startswith(("lab/worker", "lab: kubeconfig"))
     # What is printed at the end stands below the last step.
     summary = lines.index("lab: 3 control planes and 2 workers: 5 applied; bootstrapped")
     assert summary > max(map(lines.index, steps))
@@ -207,7 +207,7 @@ def test_plain_lines_about_what_failed(lab: Project) -> None:
         log = lines.index(f"  log: logs/lab/worker-{worker}.render.log")
         assert last_step < error < log
     assert lines[-1] == (
-        "2 failed, 10 of 16 steps are done. When what is wrong is mended, the same command goes on."
+        "2 failed, 9 of 15 steps are done. When what is wrong is mended, the same command goes on."
     )
 
 

@@ -14,11 +14,12 @@ from tests.project import REPOSITORY, Project
 _MAKE = """\
 import sys, time
 from pathlib import Path
-from scripts import inventory, secrets
+from talosmake.inventory import environments
+from talosmake.secrets import create
 Path(f"ready-{sys.argv[2]}").touch()
 while len(list(Path().glob("ready-*"))) < 3: time.sleep(0.005)
-secrets.say = print
-secrets.make(inventory.load(sys.argv[1]), sys.argv[3])
+create.say = print
+create.make(environments.load(sys.argv[1]), sys.argv[3])
 """
 
 
@@ -34,7 +35,7 @@ def test_no_key_is_lost(project: Project, names: tuple[str, ...], which: str) ->
     for number, name in enumerate(dict.fromkeys(names)):
         project.environment(name)
         project.node(name, "control_planes", "cp_1", f"10.{number}.0.11")
-    env = {**project.variables, "PYTHONPATH": str(REPOSITORY)}
+    env = {**project.variables, "PYTHONPATH": str(REPOSITORY / "scripts")}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", _MAKE, name, str(number), which],
