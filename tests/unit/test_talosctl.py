@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -401,3 +402,35 @@ def test_etcd_state_of_a_node_that_refuses_is_an_error(answer: Answer) -> None:
     answer(stderr="rpc error: code = PermissionDenied desc = not authorized", code=1)
     with pytest.raises(CallError, match="not authorized"):
         NODE.etcd_state()
+
+
+def test_certificate_that_is_new_is_tried_again_until_the_clocks_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node whose clock is a little behind calls it expired."""
+    talosconfig = tmp_path / "talosconfig"
+    talosconfig.write_text("")
+    answers = [
+        Result(
+            1, b"", f'{RPC}"error reading server preface: remote error: tls: expired certificate"'
+        )
+    ] * 2
+    calls: list[str] = []
+
+    def run(argv: list[str], **_: Any) -> Result:
+        calls.append(argv[1])
+        return answers.pop() if answers else Result(0, b"kept", "")
+
+    monkeypatch.setattr(talosctl, "run", run)
+    monkeypatch.setattr(talosctl, "require", lambda _: "talosctl")
+    monkeypatch.setattr("talosmake.talos.api._BETWEEN", 0.01)
+    node = NodeApi("10.0.1.11", "10.0.1.11", talosconfig, 5)
+    assert node.kubeconfig() == b"kept"
+    assert len(calls) == 3
+    # One that is not new is what it is said to be.
+    os.utime(talosconfig, (1, 1))
+    answers += [Result(1, b"", f'{RPC}"remote error: tls: expired certificate"')]
+    with pytest.raises(CallError) as error:
+        node.kubeconfig()
+    assert error.value.failure is Failure.CERTIFICATE_EXPIRED
+    assert len(calls) == 4

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
 
+from talosmake.base import interruption
 from talosmake.base.process import Result
 from talosmake.talos.talosctl import CallError, EtcdStatus, Failure, RunningTalos, checked, remote
+
+# A certificate that is so new may come from a clock that is ahead of the node's; in seconds.
+_NEW = 20.0
+_BETWEEN = 2.0
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,21 @@ class NodeApi:
 
     def _result(self, *arguments: str, stdin: bytes = b"") -> Result:
         target = ("--talosconfig", str(self.talosconfig), "-n", self.address, "-e", self.endpoint)
-        return checked(remote(*arguments, *target, stdin=stdin, timeout=self.timeout))
+        while True:
+            try:
+                return checked(remote(*arguments, *target, stdin=stdin, timeout=self.timeout))
+            except CallError as error:
+                refused = error.failure is Failure.CERTIFICATE_EXPIRED
+                # "Not yet valid" is "expired" to Go: the node's clock may be a little behind.
+                if not (refused and self._is_new()) or interruption.wait(_BETWEEN):
+                    raise
+
+    def _is_new(self) -> bool:
+        """Whether the talosconfig was written in the last seconds."""
+        try:
+            return 0 <= time.time() - self.talosconfig.stat().st_mtime < _NEW
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True)
