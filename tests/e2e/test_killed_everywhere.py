@@ -93,8 +93,9 @@ def _points(recorded: str) -> list[str]:
     chosen = []
     for point in dict.fromkeys(recorded.splitlines()):
         job, _, event = point.partition(":")
-        # The first of the jobs side by side writes it, another one each time.
-        if event.startswith("write logs/"):
+        # The first of the jobs side by side writes it, another one each time; and what names the
+        # directory of this run is never reached in another one.
+        if event.startswith("write logs/") or " -C /" in event:
             continue
         program = not event.startswith(("start", "write ", "end "))
         if "--version" not in event and (not program or _touches(job) or job == "start_simulator"):

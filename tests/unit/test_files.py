@@ -225,3 +225,12 @@ def test_directory_that_cannot_be_left_out_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a/.gitignore").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"a/\.gitignore: cannot be written: "):
         files.ignore(tmp_path / "a/key")
+
+
+def test_leftover_of_an_ignore_file_that_is_there_goes(tmp_path: Path) -> None:
+    """Jobs side by side write it; one was killed, and another one's is there."""
+    files.ignore_all(tmp_path)
+    left = files.temporary_path(tmp_path / ".gitignore", 1)
+    left.write_text("")
+    files.ignore_all(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".gitignore"]

@@ -62,6 +62,8 @@ def ignore_all(directory: Path) -> None:
     # Whatever a person wrote there stays; an empty one was left by a full disk.
     if not (ignore.exists() and ignore.stat().st_size):
         write_atomically(ignore, "*\n")
+    else:  # of one who was killed while another wrote it
+        remove_leftover(ignore)
 
 
 def ignore(path: Path) -> None:
