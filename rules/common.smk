@@ -44,7 +44,7 @@ from talosmake.report import dag, explain, journal, status
 from talosmake.rollout import kubeconfig
 from talosmake.secrets import bundles, create
 from talosmake.workflow import every, jobs, leftovers, targets
-from talosmake.inventory.model import Environment, Goal
+from talosmake.inventory.model import Goal
 
 wait.stop_waiting_on_interrupt()
 # The logger plugin does so as well, for what is shown before this; it can be switched off.
