@@ -161,6 +161,7 @@ onstart:
             jobs.or_exit(
                 jobs.lock_environment, environment.name, environment.paths.state
             )
+            jobs.or_exit(leftovers.remove_temporary_files, environment)
             jobs.or_exit(locks.begin_roll_out, environment)
             # What a report brings up to date is not the run that it tells of, where there is one.
             if not ("report" in due and journal.path_of(environment.name).exists()):

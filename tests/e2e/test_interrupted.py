@@ -91,6 +91,15 @@ def test_what_a_kill_leaves_of_snakemake_needs_no_flags(dev: Project) -> None:
     assert not any(incomplete.iterdir())
 
 
+def test_what_a_kill_leaves_of_a_file_goes_also_where_the_file_is_good(dev: Project) -> None:
+    dev.ok("-j4", "--config", "env=dev")
+    for name in (".talosconfig.made.tmp", ".talosconfig.made.2.tmp"):
+        dev.write(f"rendered_configs/dev/state/{name}", "{")
+    dev.remove("rendered_configs/dev/apply.sh")
+    assert dev.ok("-j4", "--config", "env=dev").jobs == {"apply_script:dev"}
+    assert not [path for path in files_below(dev.root) if path.name.endswith(".tmp")]
+
+
 def test_ctrl_c_ends_a_wait_at_once(metal: Project, network: str) -> None:
     metal.environment("metal", "NODE_TIMEOUT=600\n")
     metal.node("metal", "control_planes", "cp_1", f"{network}.98")

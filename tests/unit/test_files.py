@@ -98,6 +98,17 @@ def test_each_of_two_processes_writes_its_own_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["config"]
 
 
+def test_what_killed_runs_left_is_removed_and_what_others_write_is_not(tmp_path: Path) -> None:
+    for name in (".left.tmp", ".left.2.tmp", ".hidden", "kept.tmp"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".directory.tmp").mkdir()
+    with files.temporary(tmp_path / "config") as at_work:
+        files.remove_leftovers_in(tmp_path)
+        assert names(tmp_path) == [".config.tmp", ".directory.tmp", ".hidden", "kept.tmp"]
+        at_work.path.replace(tmp_path / "config")
+    files.remove_leftovers_in(tmp_path / "missing")
+
+
 WRITE_OFTEN = """
 import pathlib, sys
 from talosmake.base import files

@@ -169,15 +169,16 @@ def _remove_abandoned(path: Path, number: int) -> None:
     """Remove the temporary files from a number on whose processes were killed."""
     for one in range(number, number + _AT_ONCE):
         place = temporary_path(path, one)
-        if not place.exists():
-            continue
-        with contextlib.suppress(FileNotFoundError), place.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            if _is_at(place, file):
-                place.unlink()
+        if place.exists():
+            _remove_if_nobodys(place)
+
+
+def _remove_if_nobodys(place: Path) -> None:
+    """Remove a temporary file, unless a process that is alive has it."""
+    with contextlib.suppress(FileNotFoundError, BlockingIOError), place.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(place, file):
+            place.unlink()
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = PRIVATE_FILE) -> None:
@@ -224,6 +225,19 @@ def remove_leftover(path: Path) -> None:
     Where ``path`` is there, no later attempt writes over it.
     """
     _remove_abandoned(path, 0)
+
+
+def remove_leftovers_in(directory: Path) -> None:
+    """Remove the temporary files that killed runs left in a directory; nothing below it.
+
+    What was killed while it wrote a file that needs no writing any more leaves one that no later
+    attempt takes over.
+
+    :raises OSError: when one cannot be removed.
+    """
+    for place in directory.glob(".*.tmp"):
+        if place.is_file():
+            _remove_if_nobodys(place)
 
 
 def sha256_of(path: Path) -> str:

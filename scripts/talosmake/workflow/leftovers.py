@@ -1,10 +1,11 @@
-"""What is left of nodes that are no longer in Git."""
+"""What is left of nodes that are no longer in Git, and of runs that were killed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from talosmake.base import files
 from talosmake.base.errors import NodeError
 from talosmake.base.progress import say, warn
 from talosmake.inventory import named
@@ -28,6 +29,15 @@ def leftovers(environment: Environment) -> list[Path]:
         and path.name.lstrip(".").startswith(prefixes)
         and path.stem.lstrip(".") not in known
     )
+
+
+def remove_temporary_files(environment: Environment) -> None:
+    """Remove the files that killed runs were writing; those of runs at work stay.
+
+    :raises OSError: when one cannot be removed.
+    """
+    for directory in (environment.paths.root, environment.paths.state):
+        files.remove_leftovers_in(directory)
 
 
 def warn_of_leftovers(environment: Environment) -> None:
