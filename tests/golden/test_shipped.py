@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from talosmake.inventory import environments
+from talosmake.inventory import environments, names
 from talosmake.inventory.model import Environment
 from tests.project import REPOSITORY, Project
 
@@ -36,7 +36,7 @@ def _repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_repository")
 def test_shipped_environments() -> None:
-    assert tuple(environments.environment_names()) == SHIPPED
+    assert tuple(names.environment_names()) == SHIPPED
 
 
 @pytest.mark.usefixtures("_repository")

@@ -10,7 +10,7 @@ from snakemake.cli import parse_config
 
 from talosmake.base import merge
 from talosmake.base.errors import ConfigError, InventoryError
-from talosmake.inventory import environments
+from talosmake.inventory import environments, names
 from talosmake.inventory.model import Environment, Goal, Node, Role
 from talosmake.inventory.schematic import PLAIN
 from tests.project import CLUSTER_ENV, Project
@@ -24,11 +24,11 @@ def dev() -> Environment:
 
 
 def test_environments_are_directories(here: Project) -> None:
-    assert environments.environment_names() == []
+    assert names.environment_names() == []
     for name in ("prod", "dev", ".git"):
         here.environment(name)
     here.write("patches/envs/README.md", "")
-    assert environments.environment_names() == ["dev", "prod"]
+    assert names.environment_names() == ["dev", "prod"]
     assert environments.selected("all") == ["dev", "prod"]
     assert environments.selected("dev") == ["dev"]
 

@@ -22,8 +22,8 @@ from talosmake.checks import lint_rules
 from talosmake.checks.environment_rules import key_values
 from talosmake.checks.finding import EnvironmentView, Finding, Layer, NodeView, joined, report
 from talosmake.inventory import elsewhere, node_names, places
-from talosmake.inventory import environments as inventory_environments
 from talosmake.inventory.model import Environment, Node
+from talosmake.inventory.names import environment_names
 from talosmake.patches import inject
 from talosmake.patches.patch import Patch
 from talosmake.render import cilium, machine_config, revisions, sources
@@ -152,9 +152,7 @@ def _encrypted(environment: Environment) -> list[Path]:
 
 def other_bundles(environment: Environment) -> list[Path]:
     """The bundles of all other environments that have their own, and the shared one."""
-    names = [
-        name for name in inventory_environments.environment_names() if name != environment.name
-    ]
+    names = [name for name in environment_names() if name != environment.name]
     paths = [*(places.own_bundle(name) for name in names), places.SHARED_BUNDLE]
     return [path for path in paths if path != environment.bundle and path.exists()]
 

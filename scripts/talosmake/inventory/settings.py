@@ -18,6 +18,7 @@ from talosmake.base.errors import ConfigError
 from talosmake.base.program import ROOT
 from talosmake.inventory import environments, known_facts
 from talosmake.inventory.model import Environment
+from talosmake.inventory.names import ALL
 from talosmake.patches import placeholders, positions
 
 FILE = Path("config/config.yaml")
@@ -165,7 +166,7 @@ def _promotes(values: Mapping[str, Any]) -> tuple[str, str] | None:
     given = (values.get("from"), values.get("to"))
     if given == (None, None):
         return None
-    if None in given or given[0] == given[1] or environments.ALL in given:
+    if None in given or given[0] == given[1] or ALL in given:
         raise nothing_to_promote()
     return str(given[0]), str(given[1])
 

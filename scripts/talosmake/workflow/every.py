@@ -13,7 +13,7 @@ from pathlib import Path
 
 from talosmake.base import interruption, wait
 from talosmake.base.errors import ConfigError, TalosmakeError
-from talosmake.inventory.environments import ALL
+from talosmake.inventory.names import ALL
 from talosmake.inventory.settings import Config
 from talosmake.report.diff import DIFFERS
 
