@@ -11,7 +11,7 @@ from talosmake.base import git
 from talosmake.base.errors import ConfigError, MachineError, ToolError
 from talosmake.inventory import environments, protection, settings
 from talosmake.machines import destroy, session
-from talosmake.machines.plan import Plan
+from talosmake.machines.changes import Plan
 from talosmake.rollout import reset
 from tests.project import Project
 

@@ -28,7 +28,9 @@ from talosmake.inventory.machines import (
     placed,
     stable_uuid,
 )
-from talosmake.machines.plan import Action, Current, DomainNow, Effect, NetworkNow, Plan, plan, show
+from talosmake.machines.actual import ActualDomain, ActualNetwork, Current
+from talosmake.machines.changes import Action, Effect, Plan, show
+from talosmake.machines.plan import plan
 
 OWNER = Owner("dev", "talos-dev")
 ISO = Image(ImageKind.ISO, "/talos.iso", "ab" * 32)
@@ -72,8 +74,8 @@ def current(vms: Vms, **changes: object) -> Current:
     domains = {}
     for machine in vms.machines:
         domain = placed(machine, vms, "/pool")
-        domains[machine.domain] = DomainNow(domain, domain, "running", True, "pc-q35-7.2")
-    now = Current(NetworkNow(vms.network, True, True), pool, domains)
+        domains[machine.domain] = ActualDomain(domain, domain, "running", True, "pc-q35-7.2")
+    now = Current(ActualNetwork(vms.network, True, True), pool, domains)
     return replace(now, **changes)  # type: ignore[arg-type]
 
 
@@ -217,7 +219,7 @@ def test_what_is_not_ours_is_refused() -> None:
         decided = plan(BOTH, replace(now, domains=domains))
         assert f"dev/one: there is a domain {ONE.domain}" in refused(decided)
         assert decided.changes == ()
-    other = NetworkNow(replace(BOTH.network, owner=None), True, True)
+    other = ActualNetwork(replace(BOTH.network, owner=None), True, True)
     assert "there is a network talosmake-dev" in refused(plan(BOTH, replace(now, network=other)))
     assert now.pool
     pool = replace(now.pool, uuid="other")

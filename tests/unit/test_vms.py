@@ -19,6 +19,7 @@ from talosmake.inventory.model import Environment
 from talosmake.machines import destroy, hypervisor, session
 from talosmake.machines import make as machines_make
 from talosmake.machines.hypervisor import Hypervisor
+from talosmake.machines.pools import Pools
 from tests.project import Project
 
 CP_1, WORKER_1 = "dev-controlplane-cp_1", "dev-worker-worker_1"
@@ -35,7 +36,7 @@ class Host:
         self.libvirt: Any = libvirt.open(self.uri)
         self.project = project
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(Hypervisor, "upload", _upload)
+        monkeypatch.setattr(Pools, "upload", _upload)
         # Connections to it see the same only as long as they are the same.
         for module in (session, destroy):
             monkeypatch.setattr(
@@ -86,7 +87,7 @@ class Host:
         self.libvirt.defineXML(f"<domain type='test'><name>{name}</name>{machine}</domain>")
 
 
-def _upload(self: Hypervisor, pool: str, name: str, _source: Path) -> None:
+def _upload(self: Pools, pool: str, name: str, _source: Path) -> None:
     for volume in (name, complete_mark(name)):
         self.create_volume(pool, volume, 1)
 

@@ -13,9 +13,9 @@ from talosmake.inventory.disks import volumes_of
 from talosmake.inventory.machines import Owner, Pool, Vms, complete_mark
 from talosmake.inventory.model import Environment
 from talosmake.inventory.named import ambiguous
+from talosmake.machines.actual import ActualNetwork, Current
 from talosmake.machines.hypervisor import Hypervisor
 from talosmake.machines.make import is_bare_metal
-from talosmake.machines.plan import Current, NetworkNow
 from talosmake.machines.session import AT_ONCE, connection, names_of, own, wanted_machines
 
 
@@ -105,7 +105,7 @@ def destroy(environment: Environment, confirm: str, *, disks: bool) -> None:
         _delete_volumes(libvirt, vms, pool, (set(chosen) | named) - foreign)
     _forget(environment, set(chosen.values()), whole=whole, disks=disks)
     if not whole:
-        libvirt.update_reservations(vms.network)
+        libvirt.networks.update_reservations(vms.network)
     if whole:
         _remove_network(environment, libvirt, current.network)
         if pool and vms.storage.is_own:
@@ -145,7 +145,7 @@ def _pool_with_disks(
     if pool is None or not vms.storage.is_meant(pool.uuid):
         return None
     if not pool.active:
-        libvirt.start_pool(vms.storage)
+        libvirt.pools.start(vms.storage)
         say(f"{environment.name}: storage pool {pool.name}: started")
         pool = libvirt.current(vms, environment.name).pool
     return pool
@@ -159,7 +159,7 @@ def _disks(vms: Vms, pool: Pool, domains: Set[str]) -> list[str]:
 
 def _delete_volumes(libvirt: Hypervisor, vms: Vms, pool: Pool, domains: set[str]) -> None:
     for volume in _disks(vms, pool, domains):
-        libvirt.delete_volume(pool.name, volume)
+        libvirt.pools.delete_volume(pool.name, volume)
         say(f"{vms.machines[0].owner.environment}: {volume}: deleted")
 
 
@@ -179,12 +179,12 @@ def _forget(environment: Environment, owners: set[Owner], *, whole: bool, disks:
 
 
 def _remove_network(
-    environment: Environment, libvirt: Hypervisor, network: NetworkNow | None
+    environment: Environment, libvirt: Hypervisor, network: ActualNetwork | None
 ) -> None:
     """Remove the network when it is ours."""
     wanted = wanted_machines(environment).network
     if network and network.network.owner == wanted.owner:
-        libvirt.remove_network(wanted.name)
+        libvirt.networks.remove(wanted.name)
         say(f"{environment.name}: network {wanted.name}: removed")
     environment.paths.network.unlink(missing_ok=True)
 
@@ -198,8 +198,8 @@ def _remove_pool(
         say(f"{said}: kept, as it has {', '.join(kept)}")
         return
     for volume in filter(_is_image, pool.volumes):
-        libvirt.delete_volume(pool.name, volume)
-    libvirt.remove_pool(pool.name)
+        libvirt.pools.delete_volume(pool.name, volume)
+    libvirt.pools.remove(pool.name)
     say(f"{said}: removed")
     environment.paths.storage.unlink(missing_ok=True)
 

@@ -12,8 +12,8 @@ from talosmake.inventory.disks import system_volume
 from talosmake.inventory.machines import GIB, Accelerator, Owner, Vm, Vms, placed
 from talosmake.inventory.model import Environment, Node
 from talosmake.machines import images
+from talosmake.machines.changes import Action, Change, show
 from talosmake.machines.libvirt_xml import MACHINE, console_log
-from talosmake.machines.plan import Action, Change, show
 from talosmake.machines.session import (
     Session,
     connection,
@@ -146,21 +146,21 @@ def _steps(session: Session, change: Change) -> dict[Action, Callable[[], None]]
     pool = vms.storage.pool
 
     def replace_network() -> None:
-        libvirt.remove_network(name)
-        libvirt.create_network(vms.network)
+        libvirt.networks.remove(name)
+        libvirt.networks.create(vms.network)
 
     def update_reservations() -> None:
-        libvirt.update_reservations(vms.network)
+        libvirt.networks.update_reservations(vms.network)
 
     def replace_volume() -> None:
-        libvirt.delete_volume(pool, name)
+        libvirt.pools.delete_volume(pool, name)
         create_volume()
 
     def create_volume() -> None:
-        libvirt.create_volume(pool, name, _capacity(vms, change))
+        libvirt.pools.create_volume(pool, name, _capacity(vms, change))
 
     def grow_volume() -> None:
-        libvirt.grow_volume(pool, name, _capacity(vms, change), _vm(vms, change.owner).domain)
+        libvirt.pools.grow_volume(pool, name, _capacity(vms, change), _vm(vms, change.owner).domain)
 
     def define_domain() -> None:
         vm = _vm(vms, change.owner)
@@ -170,17 +170,17 @@ def _steps(session: Session, change: Change) -> dict[Action, Callable[[], None]]
         libvirt.define_domain(domain, pool, machine, autostart=vm.autostart)
 
     return {
-        Action.CREATE_NETWORK: lambda: libvirt.create_network(vms.network),
-        Action.START_NETWORK: lambda: libvirt.start_network(name),
+        Action.CREATE_NETWORK: lambda: libvirt.networks.create(vms.network),
+        Action.START_NETWORK: lambda: libvirt.networks.start(name),
         Action.UPDATE_RESERVATIONS: update_reservations,
         Action.REPLACE_NETWORK: replace_network,
-        Action.CREATE_POOL: lambda: libvirt.create_pool(vms.storage),
-        Action.START_POOL: lambda: libvirt.start_pool(vms.storage),
+        Action.CREATE_POOL: lambda: libvirt.pools.create(vms.storage),
+        Action.START_POOL: lambda: libvirt.pools.start(vms.storage),
         Action.UPLOAD_IMAGE: lambda: _upload(session, name),
         Action.CREATE_VOLUME: create_volume,
         Action.GROW_VOLUME: grow_volume,
         Action.REPLACE_VOLUME: replace_volume,
-        Action.DELETE_VOLUME: lambda: libvirt.delete_volume(pool, name),
+        Action.DELETE_VOLUME: lambda: libvirt.pools.delete_volume(pool, name),
         Action.DEFINE_DOMAIN: define_domain,
         Action.START_DOMAIN: lambda: libvirt.start_domain(name),
         Action.SET_AUTOSTART: lambda: libvirt.set_autostart(name, _vm(vms, change.owner).autostart),
@@ -200,7 +200,7 @@ def _capacity(vms: Vms, change: Change) -> int:
 def _upload(session: Session, volume: str) -> None:
     image = next(image for image in session.vms.boot.images if image.volume == volume)
     path, _ = images.obtain(image, session.environment.env_file)
-    session.libvirt.upload(session.vms.storage.pool, volume, path)
+    session.libvirt.pools.upload(session.vms.storage.pool, volume, path)
 
 
 def _mark(

@@ -4,16 +4,14 @@ there, before anything is touched (pure).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum, auto
 
 from talosmake.base.errors import MachineError
 from talosmake.inventory.disks import MOST_DISKS, extra_volume
 from talosmake.inventory.machines import (
     GIB,
     Accelerator,
-    Domain,
     Network,
     NetworkMode,
     Owner,
@@ -24,154 +22,12 @@ from talosmake.inventory.machines import (
     complete_mark,
     placed,
 )
+from talosmake.machines.actual import ActualDomain, Current
+from talosmake.machines.changes import Action, Change, Effect, Plan
 from talosmake.machines.differences import domain_differences, gib, network_differences, size, yes
 
 # What Talos and its first container images take of a new disk that grows as it is filled.
 _FIRST_FILL = 2 * GIB
-
-
-class Effect(StrEnum):
-    """What a change means for what is there."""
-
-    CREATE = "create"
-    START = "start"
-    UPDATE_LIVE = "update live"
-    UPDATE = "update"
-    UPDATE_AT_NEXT_START = "update at next start"
-    REPLACE = "replace"
-    DELETE = "delete"
-
-
-class Action(StrEnum):
-    """What the executor does for a change."""
-
-    CREATE_NETWORK = auto()
-    START_NETWORK = auto()
-    UPDATE_RESERVATIONS = auto()
-    REPLACE_NETWORK = auto()
-    CREATE_POOL = auto()
-    START_POOL = auto()
-    UPLOAD_IMAGE = auto()
-    CREATE_VOLUME = auto()
-    GROW_VOLUME = auto()
-    REPLACE_VOLUME = auto()
-    DELETE_VOLUME = auto()
-    DEFINE_DOMAIN = auto()
-    START_DOMAIN = auto()
-    SET_AUTOSTART = auto()
-
-
-_NETWORK_STEPS = (
-    Action.CREATE_NETWORK,
-    Action.START_NETWORK,
-    Action.UPDATE_RESERVATIONS,
-    Action.REPLACE_NETWORK,
-)
-_STORAGE_STEPS = (Action.CREATE_POOL, Action.START_POOL, Action.UPLOAD_IMAGE)
-
-
-@dataclass(frozen=True)
-class Change:
-    """One thing to do.
-
-    :ivar name: libvirt's name of the network, pool, volume or domain.
-    :ivar owner: whose it is; no role and node for what all share.
-    :ivar details: what differs, for people.
-    """
-
-    effect: Effect
-    step: Action
-    name: str
-    owner: Owner
-    details: tuple[str, ...] = ()
-
-    @property
-    def what(self) -> str:
-        """The kind of object, in libvirt's word."""
-        if self.step in _NETWORK_STEPS:
-            return "network"
-        if self.step in (Action.CREATE_POOL, Action.START_POOL):
-            return "pool"
-        domain = (Action.DEFINE_DOMAIN, Action.START_DOMAIN, Action.SET_AUTOSTART)
-        return "domain" if self.step in domain else "volume"
-
-
-@dataclass(frozen=True)
-class NetworkNow:
-    """A network as it is."""
-
-    network: Network
-    active: bool
-    autostart: bool
-
-
-@dataclass(frozen=True)
-class DomainNow:
-    """A domain as it is.
-
-    :ivar domain: as it will be when it starts the next time.
-    :ivar live: as it runs now; None when it does not.
-    :ivar state: libvirt's word, e.g. ``running`` or ``shut off``.
-    :ivar machine: its machine type, e.g. ``pc-q35-7.2``.
-    """
-
-    domain: Domain
-    live: Domain | None
-    state: str
-    autostart: bool
-    machine: str
-
-
-@dataclass(frozen=True)
-class Current:
-    """What libvirt has of an environment, and what its host can do.
-
-    :ivar network, pool: those of the wanted names; None when there is none.
-    :ivar domains: those of the wanted names and all others of this environment, by name.
-    :ivar others: the names of domains that have a UUID we want, but another name.
-    :ivar has_kvm: whether libvirt offers KVM.
-    :ivar has_bridge: whether the wanted bridge is there; None when that cannot be asked.
-    :ivar available_mib: memory that guests can have.
-    """
-
-    network: NetworkNow | None = None
-    pool: Pool | None = None
-    domains: Mapping[str, DomainNow] = field(default_factory=dict)
-    others: Mapping[str, str] = field(default_factory=dict)
-    has_kvm: bool = True
-    has_bridge: bool | None = None
-    available_mib: int = 2**40
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done, in the order in which it has to be.
-
-    :ivar waiting: by domain, what was set already but holds only from its next start on.
-    :ivar leftovers: domains of this environment whose nodes are no longer in Git.
-    :ivar refused: why some of it cannot or must not be done; then nothing is.
-    """
-
-    changes: tuple[Change, ...]
-    waiting: Mapping[str, tuple[str, ...]]
-    leftovers: tuple[str, ...]
-    refused: tuple[MachineError, ...]
-
-    @property
-    def network(self) -> tuple[Change, ...]:
-        return tuple(
-            change
-            for change in self.changes
-            if change.step in _NETWORK_STEPS and not change.owner.node
-        )
-
-    @property
-    def storage(self) -> tuple[Change, ...]:
-        """What is to be done for the pool and the images that all machines boot from."""
-        return tuple(change for change in self.changes if change.step in _STORAGE_STEPS)
-
-    def machine(self, vm: Vm) -> tuple[Change, ...]:
-        return tuple(change for change in self.changes if change.owner == vm.owner)
 
 
 def plan(vms: Vms, current: Current, confirmed: str = "", *, protected: bool = False) -> Plan:
@@ -352,7 +208,7 @@ class _Planner:
             name = self.vms.network.name
             yield Change(Effect.UPDATE_LIVE, Action.UPDATE_RESERVATIONS, name, vm.owner, details)
 
-    def _volumes(self, vm: Vm, now: DomainNow | None) -> Iterator[Change]:
+    def _volumes(self, vm: Vm, now: ActualDomain | None) -> Iterator[Change]:
         for disk in vm.disks:
             capacity, wanted = self.pool.volumes.get(disk.volume), disk.gib * GIB
             size = f"{disk.gib} GiB"
@@ -374,7 +230,7 @@ class _Planner:
                 details = ("its data is lost",)
                 yield Change(Effect.DELETE, Action.DELETE_VOLUME, volume, vm.owner, details)
 
-    def _dropped(self, vm: Vm, now: DomainNow | None) -> list[str]:
+    def _dropped(self, vm: Vm, now: ActualDomain | None) -> list[str]:
         """Volumes that we made for a machine and that are no longer wanted.
 
         Looked for in the pool and not in the domain, so that an interrupted run loses none.
@@ -383,7 +239,7 @@ class _Planner:
         made = {extra_volume(vm.domain, number) for number in range(1, MOST_DISKS)}
         return sorted((self.pool.volumes.keys() & made) - wanted)
 
-    def _data_may_go(self, vm: Vm, now: DomainNow | None, what: str) -> bool:
+    def _data_may_go(self, vm: Vm, now: ActualDomain | None, what: str) -> bool:
         """Whether a disk of a machine may be thrown away; if not, refuse."""
         node, env = vm.owner.node, vm.owner.environment
         if self.protected:
@@ -485,22 +341,3 @@ def _not_ours(what: str, name: str, owner: Owner) -> tuple[str, str]:
         f"{owner.environment} and {owner.cluster} in it); it is not touched",
         "Rename or remove it by hand, or give the environment another name.",
     )
-
-
-def show(plan: Plan, environment: str) -> str:
-    """A plan for people."""
-    lines = [_line(change) for change in plan.changes]
-    for domain, details in plan.waiting.items():
-        lines.append(
-            f"  wait   domain {domain}: set, holds from its next start: {'; '.join(details)}"
-        )
-    lines += [f"  left   domain {name}: its node is no longer in Git" for name in plan.leftovers]
-    lines += [f"  refuse {error.message}" for error in plan.refused]
-    if not lines:
-        return f"{environment}: the virtual machines are as Git says"
-    return "\n".join([f"{environment}: what 'snakemake vms' would do:", *lines])
-
-
-def _line(change: Change) -> str:
-    details = f" ({', '.join(change.details)})" if change.details else ""
-    return f"  {change.effect}: {change.what} {change.name}{details}"

@@ -15,8 +15,10 @@ from talosmake.inventory import protection
 from talosmake.inventory.machines import Accelerator, Owner, Pool, Vms
 from talosmake.inventory.model import Environment, Node
 from talosmake.machines import connect, images
+from talosmake.machines.actual import Current
+from talosmake.machines.changes import Action, Change, Plan
 from talosmake.machines.hypervisor import Hypervisor
-from talosmake.machines.plan import Action, Change, Current, Plan, plan
+from talosmake.machines.plan import plan
 
 AT_ONCE = 16
 lock = threading.RLock()
