@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.project import REPOSITORY
 from tests.set_up import setup
+
+TOOLS = setup.registry()
 
 
 @pytest.mark.parametrize(
@@ -65,13 +72,40 @@ def test_fits(found: str, pinned: str, exact: bool, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "tool", [setup.AGE, setup.SOPS, setup.TALOSCTL, setup.HELM, setup.ACTIONLINT], ids=str
+    "tool", [tool for tool in TOOLS.values() if tool.module], ids=lambda tool: str(tool.name)
 )
-def test_go_mod_pins_each_tool(tool: object) -> None:
-    directory, module = getattr(tool, "directory", ""), getattr(tool, "module", "")
-    go_mod = (REPOSITORY / "tools" / directory / "go.mod").read_text()
-    assert setup.numbers(setup.pinned_version(go_mod, module)) > (1, 0, 0)
+def test_go_mod_pins_each_tool(tool: Any) -> None:
+    go_mod = (REPOSITORY / "tools" / tool.directory / "go.mod").read_text()
+    assert setup.numbers(setup.pinned_version(go_mod, tool.module)) > (1, 0, 0)
     assert setup.oldest_go(go_mod) >= (1, 26, 0)
+
+
+def test_each_directory_with_a_pin_is_in_the_registry() -> None:
+    found = {path.parent for path in (REPOSITORY / "tools").rglob("go.mod")}
+    assert found == {REPOSITORY / "tools" / tool.directory for tool in TOOLS.values()}
+
+
+def test_tables_have_no_key_that_nobody_reads() -> None:
+    text = (REPOSITORY / "tools/tools.toml").read_text()
+    described = set(re.findall(r"^#   ([a-z-]+)  ", text, re.MULTILINE))
+    used = {key for table in tomllib.loads(text).values() for key in table}
+    assert used == described
+    parts = {part for tool in TOOLS.values() for part in tool.parts}
+    assert parts == {"always", "lab", "schematic", "simulated", "test"}
+
+
+def test_an_old_python_gets_as_far_as_looking_for_a_newer_one() -> None:
+    """What is imported at the start needs no module that Python 3.9 does not have."""
+    code = (
+        "import sys; sys.modules['tomllib'] = None; sys.path.insert(0, 'tools/setup'); "
+        "from talosmake_setup import whole; whole.OLDEST_PYTHON = (99,); "
+        "whole.find_python = lambda: 'echo'; whole.main(['--with', 'lab'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("-c")
 
 
 @pytest.mark.parametrize(
@@ -107,8 +141,8 @@ def test_build_name_changes_with_the_flags() -> None:
 
 
 def test_a_tool_that_does_not_know_its_version_is_told() -> None:
-    assert setup.SOPS.build_flags("3.13.3") == setup.BUILD_FLAGS
-    *_, linker = setup.HELM.build_flags("4.3.1")
+    assert TOOLS["sops"].build_flags("3.13.3") == setup.BUILD_FLAGS
+    *_, linker = TOOLS["helm"].build_flags("4.3.1")
     assert linker == "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1"
 
 
@@ -130,11 +164,23 @@ def test_is_source(name: str, expected: bool) -> None:
     assert setup.is_source(name) is expected
 
 
-@pytest.mark.parametrize("simulated", [False, True])
-def test_the_simulator_is_for_simulated_nodes(simulated: bool) -> None:
-    tools = setup.wanted_tools([], simulated=simulated, helm=False, schematic=False)
-    assert tools[:3] == [setup.AGE, setup.SOPS, setup.TALOSCTL]
-    assert (setup.SIMULATOR in tools) is simulated
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([], []),
+        (["demo"], []),
+        (["simulated"], ["simulator"]),
+        (["schematic"], ["schematic"]),
+        (["lab"], ["machined", "containerd", "etcd"]),
+        (
+            ["test"],
+            ["simulator", "schematic", "helm", "actionlint", "machined", "containerd", "etcd"],
+        ),
+    ],
+)
+def test_what_a_part_of_set_up_needs(parts: list[str], expected: list[str]) -> None:
+    tools = [tool.name for tool in setup.wanted_tools(parts, [])]
+    assert tools == ["age", "sops", "talosctl", *expected]
 
 
 @pytest.mark.parametrize(
@@ -161,17 +207,6 @@ def test_another_choice_for_the_demo_is_a_mistake() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "used", "expected"),
-    [([], False, False), (["demo"], False, False), ([], True, True), (["test"], False, True)],
-)
-def test_helm_is_for_environments_that_use_it_and_for_tests(
-    wanted: list[str], used: bool, expected: bool
-) -> None:
-    tools = setup.wanted_tools(wanted, simulated=False, helm=used, schematic=False)
-    assert (setup.HELM in tools) is expected
-
-
-@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("CNI_INSTALL=helm\n", True),
@@ -184,24 +219,8 @@ def test_helm_is_for_environments_that_use_it_and_for_tests(
     ],
 )
 def test_an_environment_uses_helm(text: str, expected: bool) -> None:
-    assert setup.uses_helm(["A=1\n", text]) is expected
-
-
-@pytest.mark.parametrize(
-    ("wanted", "used", "expected"),
-    [
-        ([], False, False),
-        (["demo"], False, False),
-        ([], True, True),
-        (["test"], False, True),
-        (["schematic"], False, True),
-    ],
-)
-def test_schematic_id_is_for_environments_with_a_schematic_and_for_tests(
-    wanted: list[str], used: bool, expected: bool
-) -> None:
-    tools = setup.wanted_tools(wanted, simulated=False, helm=False, schematic=used)
-    assert (setup.SCHEMATIC in tools) is expected
+    tools = [tool.name for tool in setup.wanted_tools([], ["A=1\n", text])]
+    assert ("helm" in tools) is expected
 
 
 @pytest.mark.parametrize(
@@ -218,7 +237,8 @@ def test_schematic_id_is_for_environments_with_a_schematic_and_for_tests(
     ],
 )
 def test_an_environment_has_a_schematic(text: str, expected: bool) -> None:
-    assert setup.uses_schematic(["A=1\n", text]) is expected
+    tools = [tool.name for tool in setup.wanted_tools([], ["A=1\n", text])]
+    assert ("schematic" in tools) is expected
 
 
 LOCKS = {"main.txt": "m1", "dev.txt": "d1", "libvirt.txt": "l1"}

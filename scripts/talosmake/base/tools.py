@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from talosmake.base.errors import ToolError
 from talosmake.base.process import find, run
@@ -33,27 +35,33 @@ class Tool:
         return _pin(_TOOLS / self.directory / "go.mod", self.module)
 
 
-TALOSCTL = Tool(
-    "talosctl",
-    "talosctl",
-    "github.com/siderolabs/talos",
-    ("version", "--client", "--short"),
-    exact=True,
-)
-SOPS = Tool("sops", "sops", "github.com/getsops/sops/v3", ("--version", "--disable-version-check"))
-AGE = Tool("age", "age", "filippo.io/age", ("--version",))
-AGE_KEYGEN = Tool("age-keygen", "age", "filippo.io/age", ("--version",))
+def _tool(name: str, program: str = "") -> Tool:
+    """A tool as tools/tools.toml, which set-up reads, too, has it.
+
+    :param program: which of its programs, where it has several.
+    """
+    table = _registry()[name]
+    return Tool(
+        program or table.get("programs", [name])[0],
+        table.get("directory", name),
+        table["module"],
+        tuple(table["version"]),
+        exact=table.get("exact", False),
+    )
+
+
+@cache
+def _registry() -> dict[str, Any]:
+    return tomllib.loads((_TOOLS / "tools.toml").read_text(encoding="utf-8"))
+
+
+TALOSCTL = _tool("talosctl")
+SOPS = _tool("sops")
+AGE = _tool("age")
+AGE_KEYGEN = _tool("age", "age-keygen")
 # Our own program around the Image Factory's package, whose version it tells.
-SCHEMATIC_ID = Tool(
-    "schematic-id",
-    "schematic",
-    "github.com/siderolabs/image-factory",
-    ("version",),
-    exact=True,
-)
-HELM = Tool(
-    "helm", "helm", "helm.sh/helm/v4", ("version", "--template", "{{.Version}}"), exact=True
-)
+SCHEMATIC_ID = _tool("schematic")
+HELM = _tool("helm")
 
 
 @cache

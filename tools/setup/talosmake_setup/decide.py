@@ -8,16 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from talosmake_setup.registry import (
-    ACTIONLINT,
-    AGE,
-    HELM,
-    SCHEMATIC,
-    SIMULATOR,
-    SOPS,
-    TALOSCTL,
-    Tool,
-)
+from talosmake_setup.registry import Tool, registry
 from talosmake_setup.steps import SetupError
 
 OLDEST_PYTHON = (3, 11)
@@ -80,34 +71,29 @@ def build_name(version: str, sources: Mapping[str, bytes], flags: Sequence[str])
     return f"{version}-{digest([*named, ' '.join(flags).encode()])}"
 
 
-def wanted_tools(
-    wanted: Iterable[str], *, simulated: bool, helm: bool, schematic: bool
-) -> list[Tool]:
+def wanted_tools(parts: Iterable[str], facts: Sequence[str]) -> list[Tool]:
     """Which tools are needed.
 
-    :param simulated: whether there are to be simulated nodes.
-    :param helm: whether an environment needs it.
-    :param schematic: whether an environment has one.
+    :param parts: of set-up, as tools.toml names them.
+    :param facts: what stands in config.yaml and in the environments' cluster.env.
     """
-    tools = [AGE, SOPS, TALOSCTL] + ([SIMULATOR] if simulated else [])
-    tests = "test" in wanted
-    tools += [SCHEMATIC] if schematic or tests or "schematic" in wanted else []
-    return tools + ([HELM] if helm or tests else []) + ([ACTIONLINT] if tests else [])
+    wanted = {"always", *parts}
+    return [
+        tool
+        for tool in registry().values()
+        if wanted & set(tool.parts) or (tool.fact and sets(tool.fact, facts))
+    ]
 
 
-def uses_helm(texts: Iterable[str]) -> bool:
-    """Whether one of these files, cluster.env or config.yaml, sets ``CNI_INSTALL`` to helm."""
-    return _sets("CNI_INSTALL", r"helm\b", texts)
+def sets(fact: str, texts: Iterable[str]) -> bool:
+    """Whether one of these texts, cluster.env or config.yaml, sets a fact.
 
-
-def uses_schematic(texts: Iterable[str]) -> bool:
-    """Whether one of these files, cluster.env or config.yaml, sets ``TALOS_SCHEMATIC``."""
-    return _sets("TALOS_SCHEMATIC", r"[^\s\"'#]", texts)
-
-
-def _sets(fact: str, value: str, texts: Iterable[str]) -> bool:
-    """Whether one of these texts sets a fact to what matches a pattern."""
-    line = re.compile(rf"""^[ \t]*(export\s+)?{fact}[ \t]*[=:][ \t]*["']?{value}""", re.MULTILINE)
+    :param fact: ``NAME=VALUE``, or ``NAME`` for any value.
+    """
+    name, _, value = fact.partition("=")
+    pattern = rf"{re.escape(value)}\b" if value else r"[^\s\"'#]"
+    start = rf"""^[ \t]*(export\s+)?{re.escape(name)}[ \t]*[=:][ \t]*["']?{pattern}"""
+    line = re.compile(start, re.MULTILINE)
     return any(line.search(text) for text in texts)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from talosmake_setup.debian import apt_install
 from talosmake_setup.decide import digest
 from talosmake_setup.programs import ensure_built, home_of
-from talosmake_setup.registry import GUEST_TOOLS, MACHINED
+from talosmake_setup.registry import Tool, registry
 from talosmake_setup.steps import (
     BIN,
     ROOT,
@@ -25,16 +25,19 @@ from talosmake_setup.steps import (
 GUEST_FILES = ("vmlinuz", "initramfs", "image.squashfs", "images")
 
 
-def ensure_guest() -> None:
-    """What real Talos nodes boot from, as .venv/share/talos-node."""
+def ensure_guest(tools: Sequence[Tool]) -> None:
+    """What real Talos nodes boot from, as .venv/share/talos-node.
+
+    :param tools: what runs in them.
+    """
     needed = {"qemu-system-x86_64": "qemu-system-x86", "mksquashfs": "squashfs-tools"}
     missing = [package for program, package in needed.items() if which(program) is None]
     if missing:
         apt_install(missing, "for real Talos nodes in QEMU")
     builder = ROOT / "tools/talos-node"
     parts = [builder / name for name in ("guest.py", "init", "start")]
-    homes = [ensure_built(tool) for tool in GUEST_TOOLS]
-    _, version = home_of(MACHINED)
+    homes = [ensure_built(tool) for tool in tools]
+    _, version = home_of(registry()["machined"])
     name = digest([*(path.read_bytes() for path in parts), *(bytes(home) for home in homes)])
     home = cache_directory(os.environ) / "guests" / f"{version}-{name}"
     make_once(home, GUEST_FILES, lambda temporary: _make_guest(builder, homes, version, temporary))

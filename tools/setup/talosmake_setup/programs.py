@@ -75,7 +75,7 @@ def home_of(tool: Tool) -> tuple[Path, str]:
     """Where in the cache a tool is built, and the version that is pinned."""
     source = ROOT / "tools" / tool.directory
     go_mod = (source / "go.mod").read_text()
-    pinned = pinned_version(go_mod, tool.module) if tool.module else ""
+    pinned = "" if tool.own else pinned_version(go_mod, tool.module)
     paths = [path for path in source.rglob("*") if is_source(path.name)]
     sources = {str(path.relative_to(source)): path.read_bytes() for path in paths}
     home = cache_directory(os.environ) / "tools" / tool.directory
@@ -160,7 +160,7 @@ def _build(tool: Tool, source: Path, home: Path, target: Path, flags: Sequence[s
     log = log_file(f"{tool.directory}-{home.name}")
     expected = f"about {tool.minutes * 60:.0f} s"
     say(f"building {names} ({expected} at first, on two cores); log: {log}")
-    if tool.module:
+    if not tool.own:
         command = [go, "install", *flags, "tool"]
         env["GOBIN"] = str(target)
     else:

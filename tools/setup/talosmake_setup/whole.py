@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from talosmake_setup.debian import ensure_test_packages
-from talosmake_setup.decide import OLDEST_PYTHON, uses_helm, uses_schematic, wanted_tools
+from talosmake_setup.decide import OLDEST_PYTHON, wanted_tools
 from talosmake_setup.demo import choose_demo
 from talosmake_setup.guest import ensure_guest
 from talosmake_setup.programs import ensure_schema, ensure_tool
@@ -37,15 +37,16 @@ def set_up(wanted: Sequence[str]) -> None:
         data = Path.cwd() if INTO else ROOT
         places = [data / "config/config.yaml", *data.glob("patches/envs/*/cluster.env")]
         facts = [path.read_text(errors="replace") for path in places if path.is_file()]
-        demo = choose_demo() if "demo" in wanted else ""
-        simulated = demo == "demo" or "test" in wanted
-        for tool in wanted_tools(
-            wanted, simulated=simulated, helm=uses_helm(facts), schematic=uses_schematic(facts)
-        ):
-            ensure_tool(tool)
+        parts = set(wanted)
+        if "demo" in parts:
+            parts.add("lab" if choose_demo() == "demo-real" else "simulated")
+        tools = wanted_tools(parts, facts)
+        for tool in tools:
+            if not tool.guest:
+                ensure_tool(tool)
         ensure_schema()
-        if demo == "demo-real" or {"lab", "test"} & set(wanted):
-            ensure_guest()
+        if guests := [tool for tool in tools if tool.guest]:
+            ensure_guest(guests)
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
