@@ -13,7 +13,8 @@ import yaml
 from talosmake.base import certificates
 from talosmake.base.errors import SecretsError
 from talosmake.inventory import environments, lifetimes
-from talosmake.inventory.model import Access, Environment
+from talosmake.inventory.access import Access
+from talosmake.inventory.model import Environment
 from talosmake.render import credentials
 from talosmake.secrets import bundles
 from talosmake.talos import client_certificates, observe, talosctl

@@ -22,7 +22,8 @@ from talosmake.base import files, marker
 from talosmake.base.errors import ConfigError, TalosmakeError
 from talosmake.base.progress import say, warn
 from talosmake.inventory import lifetimes
-from talosmake.inventory.model import Access, Environment
+from talosmake.inventory.access import Access
+from talosmake.inventory.model import Environment
 from talosmake.secrets import bundles
 from talosmake.talos import generate
 from talosmake.talos.client_certificates import (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from talosmake.base import files
-from talosmake.inventory.model import Access, Environment
+from talosmake.inventory.access import Access
+from talosmake.inventory.model import Environment
 from talosmake.render import credentials
 
 

@@ -13,7 +13,8 @@ from talosmake.base import marker
 from talosmake.base.errors import NodeError, TalosmakeError
 from talosmake.base.redact import REDACTED
 from talosmake.checks.validate import validated_config
-from talosmake.inventory.model import Access, Environment, Node
+from talosmake.inventory.access import Access
+from talosmake.inventory.model import Environment, Node
 from talosmake.inventory.removed import removed_nodes
 from talosmake.render import credentials, disclosure
 from talosmake.render.compare import unified

@@ -23,8 +23,9 @@ from talosmake.base.errors import NodeError, TalosmakeError
 from talosmake.base.process import find
 from talosmake.base.program import ROOT
 from talosmake.inventory import lifetimes
+from talosmake.inventory.access import Access
 from talosmake.inventory.machines import Accelerator, Vm
-from talosmake.inventory.model import Access, Environment, Node
+from talosmake.inventory.model import Environment, Node
 from talosmake.machines import lab, session
 from talosmake.render import credentials
 from talosmake.rollout import kubeconfig

@@ -17,7 +17,8 @@ from talosmake.base import files, git, marker
 from talosmake.base.progress import say
 from talosmake.checks import lint
 from talosmake.checks.finding import Finding
-from talosmake.inventory.model import Access, Environment, Node, Role
+from talosmake.inventory.access import Access
+from talosmake.inventory.model import Environment, Node, Role
 from talosmake.render import credentials
 from talosmake.report import dag as report_dag
 from talosmake.report import diff, explain, journal, status

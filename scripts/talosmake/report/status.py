@@ -10,7 +10,8 @@ from talosmake.base.errors import NodeError, TalosmakeError
 from talosmake.base.parallel import each
 from talosmake.base.progress import error_in, warn
 from talosmake.inventory import settings
-from talosmake.inventory.model import Access, Environment, Node, Role
+from talosmake.inventory.access import Access
+from talosmake.inventory.model import Environment, Node, Role
 from talosmake.machines import make
 from talosmake.render import cilium, credentials
 from talosmake.report import outdated

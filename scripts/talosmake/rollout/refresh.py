@@ -7,7 +7,8 @@ import hashlib
 from talosmake.base import marker
 from talosmake.base.parallel import each
 from talosmake.base.progress import say
-from talosmake.inventory.model import Access, Environment, Node
+from talosmake.inventory.access import Access
+from talosmake.inventory.model import Environment, Node
 from talosmake.render import credentials
 from talosmake.rollout.bootstrap import nodes_with_etcd
 from talosmake.talos.observe import Observation, State, observe, same_config, secure_api

@@ -16,7 +16,8 @@ import yaml
 from talosmake.base import marker
 from talosmake.base.errors import ConfigError
 from talosmake.inventory import lifetimes
-from talosmake.inventory.model import Access, Environment
+from talosmake.inventory.access import Access
+from talosmake.inventory.model import Environment
 from talosmake.talos import generate
 
 # A certificate for looking at machine configs lives so many hours, unless CERT_TTL is shorter.

@@ -13,7 +13,8 @@ import yaml
 
 from talosmake.base.errors import NodeError
 from talosmake.inventory import endpoints, lifetimes
-from talosmake.inventory.model import Access, Environment, Node
+from talosmake.inventory.access import Access
+from talosmake.inventory.model import Environment, Node
 from talosmake.talos import api as talos_api
 from talosmake.talos import client_certificates, talosctl
 from talosmake.talos.api import MaintenanceApi
