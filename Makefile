@@ -24,7 +24,7 @@ quick: ## format, lint, types, import order, unit and golden tests: below two mi
 	.venv/bin/snakefmt --check Snakefile rules
 	PYTHONPATH=scripts .venv/bin/lint-imports --no-cache
 	.venv/bin/mypy
-	.venv/bin/pytest -q tests/unit tests/golden $(PYTEST_ARGS)
+	.venv/bin/pytest -q tests/unit tests/golden tests/docs/test_architecture.py tests/docs/test_sizes.py $(PYTEST_ARGS)
 
 test: ## set-up, then all tests (PYTEST_ARGS are passed on)
 	@$(SETUP) --with test
