@@ -1,4 +1,4 @@
-"""What is missing on this machine, and what mends it."""
+"""What is missing on this machine, and what fixes it."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def test_git(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
         "Git does not ignore .snakemake/, which the workflow writes": Verdict.WARNING,
         "no pre-commit hook looks for unencrypted secrets": Verdict.WARNING,
     }
-    *mends, _ = [check.mend.partition(";")[0] for check in doctor.repository()]
-    assert project.run("sh", "-ec", "\n".join(mends)).code == 0
+    *fixes, _ = [check.fix.partition(";")[0] for check in doctor.repository()]
+    assert project.run("sh", "-ec", "\n".join(fixes)).code == 0
     assert len(list(doctor.repository())) == 1
     hook = project.write(".git/hooks/pre-commit", "#!/bin/sh\n")
     assert _hook() == (".git/hooks/pre-commit does not look for unencrypted secrets", False)
     # What it is told to call does look.
     *_, check = doctor.repository()
-    called = project.run("sh", "-ec", check.mend.removeprefix("let it run: "))
+    called = project.run("sh", "-ec", check.fix.removeprefix("let it run: "))
     assert called.code == 0, called.output
     hook.write_text("#!/bin/sh\nexec .venv/bin/talosmake check_secrets --staged\n")
     assert _hook() == ("Git does not run .git/hooks/pre-commit", False)
@@ -126,7 +126,7 @@ def test_git(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 def _hook() -> tuple[str, bool]:
     """What doctor says last of Git, and whether that is well."""
     *_, check = doctor.repository()
-    assert check.mend or check.verdict is Verdict.OK
+    assert check.fix or check.verdict is Verdict.OK
     return check.what, check.verdict is Verdict.OK
 
 
@@ -152,7 +152,7 @@ def test_hook_of_a_repository_with_data_only(
     monkeypatch.chdir(data)
     [check] = doctor.repository()
     assert check.what == "no pre-commit hook looks for unencrypted secrets"
-    subprocess.run(["sh", "-ec", check.mend], check=True)
+    subprocess.run(["sh", "-ec", check.fix], check=True)
     assert [check.verdict for check in doctor.repository()] == [Verdict.OK]
 
     commit = ("git", "-C", str(data), "-c", "user.name=x", "-c", "user.email=x@x", "commit")
@@ -183,7 +183,7 @@ def test_hook_that_is_told_works_after_set_up_alone(
     [check] = doctor.repository()
     # Nothing that only the tests' packages bring is on PATH.
     bare = ["env", "PATH=/usr/bin:/bin"]
-    assert project.run(*bare, "sh", "-c", check.mend).code == 0
+    assert project.run(*bare, "sh", "-c", check.fix).code == 0
     assert [check.verdict for check in doctor.repository()] == [Verdict.OK]
 
     commit = (*bare, "git", "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-m", "x")
@@ -209,7 +209,7 @@ def test_hook_that_is_told_works_after_set_up_alone(
 def test_certificate(
     dev: Project, monkeypatch: pytest.MonkeyPatch, what: str, problem: str
 ) -> None:
-    """What mends it is tried."""
+    """What fixes it is tried."""
     monkeypatch.chdir(dev.root)
     monkeypatch.setenv("SOPS_AGE_KEY_FILE", dev.env["SOPS_AGE_KEY_FILE"])
     environment = environments.load("dev")
@@ -224,7 +224,7 @@ def test_certificate(
     assert check.verdict is Verdict.WARNING
     assert check.what.startswith(f"rendered_configs/dev/talosconfig: {problem}")
     remedy = "snakemake validate --config env=dev"
-    assert check.mend == f"rm -f rendered_configs/dev/talosconfig && {remedy}"
+    assert check.fix == f"rm -f rendered_configs/dev/talosconfig && {remedy}"
     environment.paths.talosconfig.unlink(missing_ok=True)
     dev.ok(*remedy.split()[1:])
     [check] = doctor.certificate(environment)
@@ -239,7 +239,7 @@ def test_tool_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     first, *others = doctor.programs([])
     assert first.verdict is Verdict.OK
     assert {check.verdict for check in others} == {Verdict.MISSING}
-    assert others[0].mend == "Run: make setup"
+    assert others[0].fix == "Run: make setup"
 
 
 def test_lab_that_is_not_built(lab: Project, monkeypatch: pytest.MonkeyPatch, network: str) -> None:
@@ -250,7 +250,7 @@ def test_lab_that_is_not_built(lab: Project, monkeypatch: pytest.MonkeyPatch, ne
     monkeypatch.setattr("talosmake.machines.lab.GUEST", lab.root / "none")
     checks = list(doctor.real_nodes(environments.load("lab")))
     assert checks[-1].verdict is Verdict.MISSING
-    assert checks[-1].mend == "make setup WITH=lab"
+    assert checks[-1].fix == "make setup WITH=lab"
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def test_machines_that_want_kvm_where_there_is_none(machines: Project) -> None:
     assert check.verdict is Verdict.MISSING
     kvm = machines.root / "kvm"
     assert check.what == f"dev: there is no {kvm}, but cp_1, worker_1 want KVM"
-    enable, emulate = check.mend.splitlines()
+    enable, emulate = check.fix.splitlines()
     assert "switch virtualization on in the firmware" in enable
     assert "VM_ACCELERATOR=tcg into patches/envs/dev/cluster.env" in emulate
     kvm.touch()

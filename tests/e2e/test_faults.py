@@ -48,7 +48,7 @@ def test_rejected_config_stops_with_the_nodes_words(lab: Project, network: str) 
     error = lab.fails(*UP)
     assert f"lab/worker_1 ({network}.21)" in error
     assert "simulated rejection" in error
-    assert "mend the patches" in error
+    assert "fix the patches" in error
     assert not (lab.root / "rendered_configs/lab/state/worker-worker_1.applied").exists()
     lab.remove(".simulator/lab/faults.json")
     lab.ok(*UP)

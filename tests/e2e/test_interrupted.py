@@ -117,7 +117,7 @@ def test_ctrl_c_ends_a_wait_at_once(metal: Project, network: str) -> None:
     assert time.monotonic() - start < 20
     assert process.returncode != 0
     assert "Traceback" not in rest
-    # The address mended, the same command finishes.
+    # The address fixed, the same command finishes.
     metal.node("metal", "control_planes", "cp_1", f"{network}.11")
     metal.ok("apply", "-j4", "--config", "env=metal")
 

@@ -207,7 +207,7 @@ def test_plain_lines_about_what_failed(lab: Project) -> None:
         log = lines.index(f"  log: logs/lab/worker-{worker}.render.log")
         assert last_step < error < log
     assert lines[-1] == (
-        "2 failed, 9 of 15 steps are done. When what is wrong is mended, the same command goes on."
+        "2 failed, 9 of 15 steps are done. When what is wrong is fixed, the same command goes on."
     )
 
 

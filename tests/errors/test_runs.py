@@ -252,4 +252,4 @@ def test_doctor_does_not_ask_nodes_without_talosctl(listening: Environment, besi
     [check] = doctor.nodes(listening)
     assert check.verdict is Verdict.WARNING
     assert check.what == "dev: its nodes are not asked: talosctl is not installed"
-    assert "make setup" in check.mend
+    assert "make setup" in check.fix

@@ -206,7 +206,7 @@ def other_rule(setting: str) -> str:
     return f"creation_rules:\n  - age: {MINE.recipient}\n    {setting}\n"
 
 
-def mended(shown: str, rules: str) -> str:
+def fixed(shown: str, rules: str) -> str:
     """The rules with the one that the error shows above the others."""
     lines = [line.removeprefix("  -> ") for line in shown.splitlines()]
     start = next(index for index, line in enumerate(lines) if "path_regex" in line)
@@ -240,7 +240,7 @@ def test_target_secrets_makes_no_bundle_with_values_in_plain_text(
     assert "Give such files a rule of their own in .sops.yaml, above all others" in error.value.hint
     assert made(project) == before
 
-    project.write(".sops.yaml", mended(str(error.value), project.read(".sops.yaml")))
+    project.write(".sops.yaml", fixed(str(error.value), project.read(".sops.yaml")))
     create.make(dev, "own")
     assert bundles.bundle_of(dev)
 
@@ -270,7 +270,7 @@ def test_bundle_with_values_in_plain_text_is_not_used(project: Project, dev: Env
         with pytest.raises(SecretsError, match="not wholly encrypted"):
             make()
 
-    project.write(".sops.yaml", mended(shown, project.read(".sops.yaml")))
+    project.write(".sops.yaml", fixed(shown, project.read(".sops.yaml")))
     assert "sops decrypt --in-place secrets/dev.yaml && sops encrypt --in-place secrets" in shown
     assert project.run(BIN / "sops", "decrypt", *in_place).code == 0
     assert project.run(BIN / "sops", "encrypt", *in_place).code == 0

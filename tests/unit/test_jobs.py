@@ -130,10 +130,10 @@ def test_what_a_job_says_and_its_error_are_in_its_log(tmp_path: Path) -> None:
 
 def test_mistake_while_parsing_ends_the_process(capsys: pytest.CaptureFixture[str]) -> None:
     def read() -> str:
-        raise TalosmakeError("wrong", hint="mend it")
+        raise TalosmakeError("wrong", hint="fix it")
 
     with pytest.raises(SystemExit) as ended:
         jobs.or_exit(read)
     assert ended.value.code == 1
-    assert capsys.readouterr().err == "Error: wrong\n  -> mend it\n"
+    assert capsys.readouterr().err == "Error: wrong\n  -> fix it\n"
     assert jobs.or_exit(len, "abc") == 3

@@ -48,7 +48,7 @@ def test_strict_stops_before_anything_is_applied_and_a_rule_can_be_switched_off(
 ) -> None:
     shown = project.fails("apply", *GO, "strict=true")
     assert shown.startswith(f"Error: {COUNT}\n  {FOUND} [disk-path]\n")
-    assert "With strict=true nothing is applied until they are mended." in shown
+    assert "With strict=true nothing is applied until they are fixed." in shown
     state = project.root / "rendered_configs/dev/state"
     assert not list(state.glob("*.applied"))
     assert not (state / "linted").exists()

@@ -74,7 +74,7 @@ def test_failed_nodes_are_told_of(reported: Project) -> None:
     assert "vm.swappiness: &#39;9&#39;" in page
     # The run that failed is the one that is drawn.
     assert '<span class="bad">worker worker_1 render failed</span>' in page
-    # Mended, it is rendered for the report as ever; so it is where a default may have mended it.
+    # Fixed, it is rendered for the report as ever; so it is where a default may have fixed it.
     reported.write("config/config.yaml", "defaults: {TALOS_CONTRACT: v1.12}\n")
     assert "talosctl refuses it" in reported.fails("report", *ENV)
     reported.patch("dev", "workers", "worker_1", "machine: {}\n")

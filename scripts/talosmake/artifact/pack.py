@@ -194,7 +194,7 @@ def attached(environment: Environment, path: str | None, strict: bool) -> Enviro
     if strict and artifact.findings:
         raise ArtifactError(
             f"{path}: was made with {artifact.findings} lint findings, and strict is set",
-            hint=f"They stand in its {LINT}. Mend them and make a new artifact.",
+            hint=f"They stand in its {LINT}. Fix them and make a new artifact.",
         )
     return replace(environment, artifact=artifact)
 

@@ -1,10 +1,10 @@
-"""The errors a person can cause or mend, as types with a hint."""
+"""The errors a person can cause or fix, as types with a hint."""
 
 from __future__ import annotations
 
 
 class TalosmakeError(Exception):
-    """Something a person can mend: what is wrong, where, and what to do.
+    """Something a person can fix: what is wrong, where, and what to do.
 
     :param message: what is wrong, in one or more lines, with file, line or key where there is one.
     :param hint: what to do about it; shown on lines of its own.

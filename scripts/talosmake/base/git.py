@@ -109,7 +109,7 @@ def committed(path: Path) -> str | None:
     if any((directory / ".git").exists() for directory in (here, *here.parents)):
         raise ToolError(
             f"{path}: Git does not say what the last commit holds: {said}",
-            hint="Mend that first: what is in Git counts here.",
+            hint="Fix that first: what is in Git counts here.",
         )
     return None
 

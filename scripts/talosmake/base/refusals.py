@@ -23,7 +23,7 @@ _HINTS = {
     errno.EIO: "The disk, or what serves it, is not in order: look at the system's log.",
     errno.ENAMETOOLONG: "Give what it is named after a shorter name.",
 }
-_ELSE = "When that is mended, the same command goes on."
+_ELSE = "When that is fixed, the same command goes on."
 
 
 def hint_of(error: OSError) -> str:

@@ -49,7 +49,7 @@ class Layer:
     """One patch file as it is applied to a node.
 
     :ivar raw: its text before ``${NAME}`` is replaced.
-    :ivar generated: it was made by the workflow, so that nobody can mend it.
+    :ivar generated: it was made by the workflow, so that nobody can fix it.
     """
 
     patch: Patch

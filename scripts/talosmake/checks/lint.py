@@ -210,5 +210,5 @@ def show(environments: Sequence[Environment], strict: bool) -> None:
 def _refused(environment: Environment, found: Sequence[Finding]) -> LintError:
     return LintError(
         report(environment, found),
-        hint="With strict=true nothing is applied until they are mended.",
+        hint="With strict=true nothing is applied until they are fixed.",
     )

@@ -100,7 +100,7 @@ def _explained(environment: Environment, node: Node, error: ValidationError) -> 
         f"{environment.name}/{node.name}: 'talosctl validate --mode metal' refuses its machine "
         f"config {environment.paths.config(node)}:\n{redact(error.message, known)}\n"
         f"It is made of these patches, later ones win:\n{patches}",
-        hint=f"Mend the patch and run the same command again. Facts come from "
+        hint=f"Fix the patch and run the same command again. Facts come from "
         f"{environment.env_file} and {node.env_file}.",
     )
 

@@ -69,7 +69,7 @@ TARGETS = (
         takes_env=False,
     ),
     Target("schemas", "JSON schemas for your editor: [editor help](editor.md)", takes_env=False),
-    Target("doctor", "what is missing on this machine, and what mends it: [doctor](doctor.md)"),
+    Target("doctor", "what is missing on this machine, and how to fix it: [doctor](doctor.md)"),
     Target(
         "report",
         "one HTML page about the environment; `live=true`: with what the nodes run: "

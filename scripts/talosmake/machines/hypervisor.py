@@ -136,7 +136,7 @@ class Hypervisor:
         raise MachineError(
             f"the host of {self.uri} has KVM, but a machine that was tried with it did not run "
             f"within {_PROBE_TIMEOUT:.0f} s",
-            hint="Nested virtualisation may be broken there. Mend it, or set VM_ACCELERATOR=tcg in "
+            hint="Nested virtualisation may be broken there. Fix it, or set VM_ACCELERATOR=tcg in "
             "cluster.env, which is ten times slower.",
         )
 

@@ -57,7 +57,7 @@ def obtain(image: Image, env_file: Path) -> tuple[Path, Image]:
             raise MachineError(
                 f"{path}: its SHA-256 is {found}, but {env_file} says "
                 f"{image.key}_SHA256={image.sha256}",
-                hint="Get the file anew; or, if it is the one you want, mend the digest.",
+                hint="Get the file anew; or, if it is the one you want, correct the digest.",
             )
         return path, replace(image, sha256=found)
     if image.sha256:
@@ -122,7 +122,7 @@ def _fetch(image: Image, kept: Path) -> None:
             raise MachineError(
                 f"{image.source}: its SHA-256 is {found}, but {image.key}_SHA256 in Git is "
                 f"{image.sha256}; it was thrown away",
-                hint="Is the URL of the right version? Then mend the digest.",
+                hint="Is the URL of the right version? Then correct the digest.",
             )
         temporary.path.replace(kept)
 

@@ -1,4 +1,4 @@
-"""Doctor: what is missing on this machine for an environment, and the command that mends it.
+"""Doctor: what is missing on this machine for an environment, and the command that fixes it.
 
 Nothing is changed, and nothing secret is shown.
 """
@@ -52,16 +52,16 @@ class Verdict(StrEnum):
 class Check:
     """What was looked at, and how it is.
 
-    :ivar mend: the command, or the edit, that mends it.
+    :ivar fix: the command, or the edit, that fixes it.
     """
 
     verdict: Verdict
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(what: str) -> Check:
-    """A check that found nothing to mend."""
+    """A check that found nothing to fix."""
     return Check(Verdict.OK, what)
 
 
@@ -303,17 +303,17 @@ def real_nodes(environment: Environment) -> Iterator[Check]:
     """What a lab's nodes are made of."""
     if not environment.cluster.lab:
         return
-    mend = f"{_SETUP} WITH=lab"
+    fix = f"{_SETUP} WITH=lab"
     for program in ("qemu-system-x86_64", "mkfs.ext4"):
         try:
             find(program)
         except TalosmakeError:
-            yield Check(Verdict.MISSING, f"{environment.name}: {program} is not there", mend)
+            yield Check(Verdict.MISSING, f"{environment.name}: {program} is not there", fix)
     if (lab.GUEST / "vmlinuz").exists():
         yield ok(f"{environment.name}: what its nodes boot from is built")
     else:
         yield Check(
-            Verdict.MISSING, f"{environment.name}: what its nodes boot from is not built", mend
+            Verdict.MISSING, f"{environment.name}: what its nodes boot from is not built", fix
         )
 
 
@@ -377,9 +377,9 @@ def checks(environments: Sequence[Environment]) -> Iterator[Check]:
 
 
 def lines(check: Check) -> str:
-    """A check for people: the verdict, and below it what mends it."""
-    mend = "".join(f"\n         -> {line}" for line in check.mend.splitlines())
-    return f"{check.verdict:7}  {check.what}" + ("" if check.verdict is Verdict.OK else mend)
+    """A check for people: the verdict, and below it what fixes it."""
+    fix = "".join(f"\n         -> {line}" for line in check.fix.splitlines())
+    return f"{check.verdict:7}  {check.what}" + ("" if check.verdict is Verdict.OK else fix)
 
 
 def show(environments: Sequence[Environment]) -> None:
@@ -394,5 +394,5 @@ def show(environments: Sequence[Environment]) -> None:
     missing, warnings = found[Verdict.MISSING], found[Verdict.WARNING]
     told = f"{missing} missing, {warnings} warning{'s' * (warnings != 1)}"
     if missing:
-        raise TalosmakeError(f"doctor: {told}", hint="What mends it stands below each.")
+        raise TalosmakeError(f"doctor: {told}", hint="How to fix it stands below each.")
     print(f"doctor: {told}")

@@ -38,7 +38,7 @@ def may_leave(environment: Environment, node: Node) -> str:
     if refusal:
         raise NodeError(
             f"{who}: not reset, because etcd would lose its quorum: {refusal}",
-            hint=f"Mend the other members first. {_whole(environment)}",
+            hint=f"Fix the other members first. {_whole(environment)}",
         )
     return seen.arithmetic(member)
 

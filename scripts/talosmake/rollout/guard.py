@@ -63,7 +63,7 @@ def _another_machine(environment: Environment, node: Node, difference: str) -> N
     return NodeError(
         f"{environment.name}/{node.name}: the machine at {node.address} is not the one in "
         f"{node.env_file}: {difference}; nothing was sent",
-        hint="Mend node.env, or find out who has this address. MAC_CHECK=off in node.env switches "
+        hint="Fix node.env, or find out who has this address. MAC_CHECK=off in node.env switches "
         "the comparison of MAC addresses off, for this node alone.",
     )
 

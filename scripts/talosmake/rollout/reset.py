@@ -135,7 +135,7 @@ def _reset_all(environment: Environment, at_once: int) -> None:
     if errors:
         raise NodeError(
             "\n".join(error.message for error in errors),
-            hint="No control plane was touched. When the cause is mended, run the same command; a "
+            hint="No control plane was touched. When the cause is fixed, run the same command; a "
             "machine that is gone for good is to leave Git first: remove its directory.",
         )
     environment.paths.bootstrapped.unlink(missing_ok=True)

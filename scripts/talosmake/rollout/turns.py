@@ -144,7 +144,7 @@ def _go_on(environment: Environment) -> str:
     return (
         f"Control planes that do not have their new config yet: "
         f"{', '.join(node.name for node in left)}. Nodes that have it stay as they are.\n"
-        f"When the cause is mended, go on with the same command; to begin with a certain node: "
+        f"When the cause is fixed, go on with the same command; to begin with a certain node: "
         f"snakemake {paths.applied(left[0]) if left else ''} --config env={name}"
     )
 

@@ -191,7 +191,7 @@ def judged(environment: Environment, node: Node, error: CallError, answer: str =
         Failure.FINGERPRINT: f"NODE_CERT_FINGERPRINT in {node.env_file} must be what the node's "
         "console shows; if it is, another machine answers at this address.",
         Failure.NOT_AUTHORIZED: _about_certificate(environment, _ROLE),
-        Failure.REJECTED: "The node checked the config and refused it; mend the patches.",
+        Failure.REJECTED: "The node checked the config and refused it; fix the patches.",
     }
     return NodeError(f"{who}: {answer or error.message}", hint=hints.get(error.failure, ""))
 

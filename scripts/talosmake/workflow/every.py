@@ -102,5 +102,5 @@ def _failed(codes: Mapping[str, int], names: Sequence[str]) -> TalosmakeError | 
     ]
     return TalosmakeError(
         f"env=all: {'; '.join(parts)}",
-        hint="What is wrong stands above, with each. When it is mended, the same command goes on.",
+        hint="What is wrong stands above, with each. When it is fixed, the same command goes on.",
     )

@@ -159,7 +159,7 @@ def outcome(view: View) -> str:
         return f"Interrupted after {count}. The same command goes on where this one stopped."
     if view.failed:
         return (
-            f"{view.failed} failed, {count} are done. When what is wrong is mended, the same "
+            f"{view.failed} failed, {count} are done. When what is wrong is fixed, the same "
             "command goes on."
         )
     return ""

@@ -24,7 +24,7 @@ HEARTBEAT = 10.0
 
 
 class SetupError(Exception):
-    """Something that a person has to mend, with what to do."""
+    """Something that a person has to fix, with what to do."""
 
 
 def cache_directory(env: Mapping[str, str]) -> Path:
