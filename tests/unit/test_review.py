@@ -63,7 +63,7 @@ Upgrade = Callable[[], Environment]
 
 @pytest.fixture
 def upgrade(small: Project, monkeypatch: pytest.MonkeyPatch) -> Upgrade:
-    """What makes dev anew with the next version of Talos, its configs rendered and validated."""
+    """What makes dev again with the next version of Talos, its configs rendered and validated."""
     Path(small.env["SOPS_AGE_KEY_FILE"]).write_bytes(KEY.identity)
     monkeypatch.setattr(bundles, "bundle_of", lambda _: BUNDLE)
     auth(small, "dev")

@@ -23,7 +23,7 @@ def test_failure_of_one_control_plane_stops_those_after_it(
     with stopped, turns.turn(dev, second):
         raise AssertionError("its turn must not come")
 
-    # The next run begins anew.
+    # The next run starts over.
     locks.begin_roll_out(dev)
     with turns.turn(dev, second):
         assert locks.stopped_at(dev) == ""

@@ -1,4 +1,4 @@
-"""A talosconfig that is dead, damaged or lost is made anew by any run, and nothing else is."""
+"""A talosconfig that is dead, damaged or lost is made again by any run, and nothing else is."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_of_what_is_made_only_what_is_public_shows(lab: Project, network: str) -
     assert taken(lab.root.parent, below="project/") == {"secrets/.gitignore"}
     key = lab.root / "secrets/lab.agekey"
     assert key.exists()
-    # Made anew after it was lost, with other names beside it.
+    # Made again after it was lost, with other names beside it.
     lab.remove("secrets")
     lab.remove("rendered_configs")
     lab.write("secrets/.gitignore", "mine")

@@ -253,7 +253,7 @@ def read(path: Path) -> Artifact:
 
 
 _AGAIN = (
-    "Nothing was sent. Fetch the file again, or make it anew:  snakemake artifact --config env=ENV"
+    "Nothing was sent. Fetch the file again, or make it again:  snakemake artifact --config env=ENV"
 )
 
 
@@ -288,7 +288,7 @@ def _check(environment: Environment, artifact: Artifact) -> None:
             raise ArtifactError(
                 f"{artifact.path}: {what}: {', '.join(sorted(names))}; nothing was sent",
                 hint=f"It was made from commit {artifact.commit}. Check that one out, or make the "
-                "artifact anew.",
+                "artifact again.",
             )
 
 
@@ -368,7 +368,7 @@ def _open(environment: Environment, artifact: Artifact) -> dict[str, bytes]:
         raise ArtifactError(
             f"{artifact.path}: holds no complete configs, only redacted ones",
             hint=f"Set {RECIPIENTS} in {environment.env_file}, commit it, and make the artifact "
-            "anew.",
+            "again.",
         )
     try:
         members = archive.unpack(age.decrypt(artifact.encrypted, _keys(environment)))

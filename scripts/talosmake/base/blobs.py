@@ -153,7 +153,7 @@ def contents(objects: Iterable[str]) -> Iterator[bytes]:
             if len(said) != 3:
                 raise ToolError(
                     f"git does not have the object {one}",
-                    hint="This clone is not complete: fetch it anew, without --filter and --depth.",
+                    hint="This clone is not complete: clone again, without --filter and --depth.",
                 )
             content = git.stdout.read(int(said[2]))
             git.stdout.read(1)

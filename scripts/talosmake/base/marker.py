@@ -38,5 +38,5 @@ def read(path: Path) -> dict[str, object]:
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: is no marker", hint="Remove it; it is made anew.")
+        raise ConfigError(f"{path}: is no marker", hint="Remove it; it is made again.")
     return content

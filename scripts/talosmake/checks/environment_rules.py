@@ -160,8 +160,8 @@ def recipients(view: EnvironmentView) -> Iterator[Finding]:
             said.append(f"it is encrypted for {', '.join(more)}, whom {_RULES} does not name")
         if said:
             # updatekeys keeps the data key, which who is too much knows.
-            anew = f"snakemake rekey --config env={view.environment.name}"
-            do = anew if more else f"sops updatekeys {path}"
+            again = f"snakemake rekey --config env={view.environment.name}"
+            do = again if more else f"sops updatekeys {path}"
             yield Finding(str(path), "; ".join(said), f"Run:  {do}")
 
 

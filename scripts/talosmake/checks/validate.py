@@ -64,7 +64,7 @@ def validated_config(environment: Environment, node: Node) -> bytes:
     if marker.read(marked).get("sha256") != hashlib.sha256(config).hexdigest():
         raise ValidationError(
             f"{path}: is not the config that passed 'talosctl validate' ({marked}); not applied",
-            hint=f"Change the patches, not the rendered file. Render it anew: remove {path} and "
+            hint=f"Change the patches, not the rendered file. Render it again: remove {path} and "
             "run the same command again.",
         )
     _check_reviewed(environment, node, config)
@@ -88,7 +88,7 @@ def _explained(environment: Environment, node: Node, error: ValidationError) -> 
         return ValidationError(
             f"{environment.name}/{node.name}: 'talosctl validate --mode metal' refuses the config "
             f"in {environment.artifact.path}:\n{without_quotes(error.message)}",
-            hint="Make the artifact anew with the workflow and the talosctl that deploy it.",
+            hint="Make the artifact again with the workflow and the talosctl that deploy it.",
         )
     # Where it cannot be said what is secret, that is the error, and the message is not shown.
     layers = read_layers(environment, node)

@@ -130,7 +130,7 @@ TARGETS = (
     ),
     Target(
         "rekey",
-        "encrypt bundles and encrypted patches anew for those in .sops.yaml: "
+        "encrypt bundles and encrypted patches again for those in .sops.yaml: "
         "[let somebody out](secrets.md#let-somebody-out)",
     ),
     Target(

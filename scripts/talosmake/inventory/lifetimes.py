@@ -1,4 +1,4 @@
-"""How long certificates live: as a person writes it, and when one has to be made anew (pure)."""
+"""How long certificates live: as a person writes it, and when one has to be made again (pure)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def half_life(since: datetime, until: datetime) -> datetime:
 
 
 def outlived(since: datetime, until: datetime, now: datetime) -> str:
-    """Why a certificate has to be made anew because of the time; "" while it is good."""
+    """Why a certificate has to be made again because of the time; "" while it is good."""
     if now < since - _SKEW:
         return f"is not valid before {shown(since)}, and this machine's clock says {shown(now)}"
     if now >= until:

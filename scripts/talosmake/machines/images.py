@@ -57,7 +57,7 @@ def obtain(image: Image, env_file: Path) -> tuple[Path, Image]:
             raise MachineError(
                 f"{path}: its SHA-256 is {found}, but {env_file} says "
                 f"{image.key}_SHA256={image.sha256}",
-                hint="Get the file anew; or, if it is the one you want, correct the digest.",
+                hint="Get the file again; or, if it is the one you want, correct the digest.",
             )
         return path, replace(image, sha256=found)
     if image.sha256:
@@ -107,7 +107,7 @@ def _checked(kept: Path, image: Image) -> Path:
     if found != image.sha256:
         raise MachineError(
             f"{kept}: its SHA-256 is {found}, not the one in its name",
-            hint="Remove it, and run the same command again: it is fetched anew.",
+            hint="Remove it, and run the same command again: it is fetched again.",
         )
     return kept
 

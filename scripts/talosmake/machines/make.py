@@ -89,7 +89,7 @@ def prepared_session(environment: Environment, confirm: str) -> Session:
 
 
 def _with_pool_started(session: Session, confirm: str) -> Session:
-    """The session; read and planned anew if its pool was to be started, as what it holds was not
+    """The session; planned again if its pool was to be started, as what it holds was not
     known before.
     """
     starts = [change for change in session.plan.changes if change.step is Action.START_POOL]
@@ -97,9 +97,9 @@ def _with_pool_started(session: Session, confirm: str) -> Session:
         return session
     _do(session, starts)
     environment = session.environment
-    anew = sessions[environment.name, confirm] = read(environment, confirm)
-    anew.check()
-    return anew
+    again = sessions[environment.name, confirm] = read(environment, confirm)
+    again.check()
+    return again
 
 
 def _probe(session: Session) -> None:
@@ -111,7 +111,7 @@ def _probe(session: Session) -> None:
 
 
 def _note_lost_etcd(session: Session) -> None:
-    """Drop the marker of a bootstrapped cluster all of whose etcd is to be made anew."""
+    """Drop the marker of a bootstrapped cluster all of whose etcd is to be new."""
     environment = session.environment
     made = {
         change.name

@@ -36,7 +36,7 @@ class Pools:
         hint = "Is the file system mounted that it is in?"
         if storage.is_own:
             gone = f"virsh -c '{self._handles.uri}' pool-undefine {storage.pool}"
-            hint += f"\nIf its disks are gone for good, have it made anew:  {gone}"
+            hint += f"\nIf its disks are gone for good, have it made again:  {gone}"
         with self._handles.doing(f"starting the storage pool {storage.pool}", hint):
             self._start(self._handles.connection.storagePoolLookupByName(storage.pool), storage)
 

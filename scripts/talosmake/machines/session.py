@@ -84,7 +84,7 @@ def session_of(environment: Environment, confirm: str = "") -> Session:
 
 
 def read(environment: Environment, confirm: str) -> Session:
-    """What is wanted and what there is, read from libvirt anew."""
+    """What is wanted and what there is, read from libvirt again."""
     vms = wanted_machines(environment)
     boot = images.identified(vms.boot, environment.env_file)
     vms = replace(vms, boot=boot)

@@ -75,7 +75,7 @@ def write_apply_script(environment: Environment) -> None:
 
 
 def facts_digest(environment: Environment) -> str:
-    """A digest of all that apply.sh is made of, so that it is made anew only when that changes."""
+    """A digest of all that apply.sh is made of, so that it is made again only when that changes."""
     settings = environment.settings
     facts = [
         *(environment.cluster.name, environment.cluster.endpoint, TALOSCTL.pinned),

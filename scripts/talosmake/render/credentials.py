@@ -1,4 +1,4 @@
-"""The client certificates that nodes are asked with: made anew before they end, or when lost.
+"""The client certificates that nodes are asked with: made again before they end, or when lost.
 
 What is known of each stands in a marker beside it, so that no certificate has to be parsed to see
 whether it is still good: the digest of the file, from when until when it is valid, by which CA and
@@ -101,7 +101,7 @@ def _renew(environment: Environment, access: Access, bundle: bytes, why: str) ->
     said, wanted = facts(environment, access), wanted_facts(environment, access)
     made_for = _made_for(environment, bundle)
     if _is_good_with(environment, access, {**said, **made_for}):
-        # The bundle was encrypted anew; what is in it is the same.
+        # The bundle was encrypted again; what is in it is the same.
         _write_marker(environment, access, **made_for)
         return
     hours = int(str(wanted["hours"]))

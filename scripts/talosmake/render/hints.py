@@ -12,7 +12,7 @@ from talosmake.inventory import versions
 LINE_NUMBERS = "Line numbers count from the start of the document, after ${NAME} injection."
 DELETE_ITEM = (
     "Talos deletes no key inside a list's item. Delete the item, with '$patch: delete' beside the "
-    "key that names it, and write it anew in a later file."
+    "key that names it, and write it again in a later file."
 )
 _ABSENT = "No earlier layer sets what it deletes; remove it, or correct the key."
 # What talosctl says, and what to do. Items of lists that are not Talos's own (auditPolicy.rules)

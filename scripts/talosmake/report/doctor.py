@@ -231,7 +231,7 @@ def _readable(path: Path) -> bool:
 
 
 def certificate(environment: Environment) -> Iterator[Check]:
-    """How long talosconfig and kubeconfig are valid; what needs them makes them anew by itself."""
+    """How long talosconfig and kubeconfig are valid; what needs them makes them again by itself."""
     paths, name = environment.paths, environment.name
     talosconfig, marker = paths.talosconfig, paths.kubeconfig_fetched
     checked = [
@@ -259,7 +259,7 @@ def certificate(environment: Environment) -> Iterator[Check]:
         else:
             since, until = client_certificates.validity(said)
             yield ok(
-                f"{path}: its certificate is valid until {lifetimes.shown(until)}, and made anew "
+                f"{path}: its certificate is valid until {lifetimes.shown(until)}, and made again "
                 f"after {lifetimes.shown(lifetimes.half_life(since, until))}"
             )
 

@@ -163,7 +163,7 @@ def create_throwaway(environment: Environment) -> bool:
         if not key.exists():
             raise SecretsError(
                 f"{bundle} is there, but its key {key} is not",
-                hint=f"Bring the key back, or remove {bundle} to have both made anew "
+                hint=f"Bring the key back, or remove {bundle} to have both made again "
                 "(the nodes then have to be started afresh).",
             )
         return False

@@ -1,4 +1,4 @@
-"""Letting people out of the secrets: every file is encrypted anew, for those in .sops.yaml alone.
+"""Letting people out of the secrets: every file is encrypted again, for those in .sops.yaml alone.
 
 ``sops updatekeys`` changes whom a file's data key is encrypted for, and keeps that key: who had it
 reads every later version of the file. So each file gets a new one here, as ``sops rotate`` makes
@@ -59,7 +59,7 @@ def others(chosen: Sequence[Path]) -> Iterator[Path]:
 def rekey(environments: Sequence[Environment], *, everything: bool) -> None:
     """The target ``rekey``: all files, or none of them, and tell who is out and what is left to do.
 
-    Nothing is written before all of them were encrypted anew and decrypted again. Interrupted while
+    Nothing is written before all of them were encrypted and decrypted again. Interrupted while
     they are written, each is whole, old or new; the same command does them again.
 
     :param everything: also what no environment uses.
@@ -94,7 +94,7 @@ def _anew(path: Path) -> Rekeyed:
     plaintext = sops.decrypt(old, path)
     new = sops.encrypt(plaintext, path)
     if sops.decrypt(new, path) != plaintext:
-        raise SecretsError(f"{path}: would not hold the same after it was encrypted anew; kept")
+        raise SecretsError(f"{path}: would not hold the same after it was encrypted again; kept")
     before, after = encrypted.recipients(old), encrypted.recipients(new)
     return Rekeyed(path, new, before - after, after)
 

@@ -82,8 +82,8 @@ def refuse_plain_text(content: bytes, path: Path) -> None:
         raise _not_encrypted(path)
     if not encrypted.is_whole(content):
         by_rule = encrypted.settings(content)
-        anew = f"sops decrypt --in-place {path} && sops encrypt --in-place {path}"
-        fix = f"{_own_rule(path)}\nEncrypt it anew: {anew}" if by_rule else _last_good(path)
+        again = f"sops decrypt --in-place {path} && sops encrypt --in-place {path}"
+        fix = f"{_own_rule(path)}\nEncrypt it again: {again}" if by_rule else _last_good(path)
         raise SecretsError(
             f"{path}: not wholly encrypted: it holds values in plain text{_settings(content)}",
             hint=f"{fix}\n{_KNOWN}",

@@ -180,7 +180,7 @@ class NodeApi:
         try:
             answer = self._call("service", "etcd").decode(errors="replace")
         except CallError as error:
-            # For a moment after bootstrap, while Talos puts the service in anew.
+            # For a moment after bootstrap, while Talos puts the service in again.
             if "is not registered" in error.message:
                 return ""
             raise

@@ -25,7 +25,7 @@ _DAY = 24
 
 
 def reason(environment: Environment, access: Access = Access.ADMIN) -> str:
-    """Why a client certificate has to be made (anew); "" while it is good. Reads files only."""
+    """Why a client certificate has to be made (again); "" while it is good. Reads files only."""
     return problem_of(environment, access, facts(environment, access))
 
 
@@ -40,7 +40,7 @@ def problem(environment: Environment) -> str:
 
 
 def problem_of(environment: Environment, access: Access, said: Mapping[str, object]) -> str:
-    """Why a certificate has to be made anew, by what its marker says; "" while it is good."""
+    """Why a certificate has to be made again, by what its marker says; "" while it is good."""
     problem = file_problem(certificate_file(environment, access), said)
     if problem:
         return problem
@@ -58,7 +58,7 @@ def facts(environment: Environment, access: Access = Access.ADMIN) -> dict[str, 
 
 
 def said_by(path: Path) -> dict[str, object]:
-    """What a marker says; nothing, instead of an error, where it is damaged: it is made anew."""
+    """What a marker says; nothing, instead of an error, where it is damaged: it is made again."""
     try:
         return marker.read(path)
     except ConfigError:

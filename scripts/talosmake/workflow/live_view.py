@@ -1,4 +1,4 @@
-"""The view of a run on a terminal, drawn anew all the time, with rich."""
+"""The view of a run on a terminal, redrawn all the time, with rich."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class View:
 class Screen(Protocol):
     """Where a run is shown.
 
-    :ivar draws: whether what runs is drawn anew all the time, with the last word of each job.
+    :ivar draws: whether what runs is redrawn all the time, with the last word of each job.
     """
 
     draws: bool
