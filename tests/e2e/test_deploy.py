@@ -278,7 +278,7 @@ def test_node_answers_elsewhere_in_maintenance_mode(metal: Project, network: str
     metal.node("metal", "control_planes", "cp_1", f"{network}.99", facts)
     metal.environment("metal", "NODE_TIMEOUT=3\n")
     error = metal.fails("apply", "--config", "env=metal")
-    # Simulated nodes keep their address, so the wait for the final one is in vain; it was sent.
+    # Simulated nodes keep their address, so the wait for the final one times out; it was sent.
     assert f"the secure API at {network}.99" in error
     assert "ApplyConfiguration" in metal.read("fleet/log")
 
@@ -303,7 +303,7 @@ def test_unreachable_node_is_named_with_the_time(metal: Project, network: str) -
     metal.environment("metal", "NODE_TIMEOUT=2\n")
     metal.node("metal", "control_planes", "cp_1", f"{network}.98")
     error = metal.fails("apply", "--config", "env=metal")
-    assert f"metal/cp_1: waited 2 s for the Talos API at {network}.98, in vain" in error
+    assert f"metal/cp_1: timed out after 2 s waiting for the Talos API at {network}.98" in error
     assert "connection refused" in error
     assert "NODE_TIMEOUT" in error
 

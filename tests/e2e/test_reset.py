@@ -184,7 +184,7 @@ def test_reset_ends_only_once_etcd_was_asked(up: Project, network: str) -> None:
     faults = up.write(".simulator/lab/faults.tmp", json.dumps(silent))
     faults.rename(up.root / ".simulator/lab/faults.json")
     error = up.fails(*RESET, "node=cp_2", "confirm=cp_2")
-    assert "a control plane to say whether etcd still lists it as a member, in vain" in error
+    assert "a control plane to say whether etcd still lists it as a member" in error
     assert _marker(up, "controlplane-cp_2.applied")
     (up.root / ".simulator/lab/faults.json").unlink()
     shown = up.ok(*RESET, "node=cp_2", "confirm=cp_2").output

@@ -203,7 +203,7 @@ def test_no_second_etcd_beside_one_that_has_yet_to_start(nodes: Nodes, starts: b
     said = (
         f"etcd runs on {CP_2} {CP_3} already; not bootstrapped again"
         if starts
-        else f"waited in vain: bootstrap of {CP_1}: the etcd with data on {CP_3} has yet to start"
+        else f"timed out: bootstrap of {CP_1}: the etcd with data on {CP_3} has yet to start"
     )
     assert said in run.output
     assert _bootstraps(nodes) == 0

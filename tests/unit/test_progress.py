@@ -45,12 +45,14 @@ def vain(wait: Wait, reason: str = "") -> NodeError:
 
 def test_time_out_says_who_what_how_long_and_why() -> None:
     error = vain(Wait("dev/cp_1", "its API", timeout=0.01, hint="Look."), "connection refused")
-    assert error.message == ("dev/cp_1: waited 0 s for its API, in vain; last: connection refused")
+    assert error.message == (
+        "dev/cp_1: timed out after 0 s waiting for its API; last: connection refused"
+    )
     assert error.hint == "Look."
 
 
 def test_time_out_without_a_reason() -> None:
-    assert vain(Wait("dev", "x", timeout=0)).message == "dev: waited 0 s for x, in vain"
+    assert vain(Wait("dev", "x", timeout=0)).message == "dev: timed out after 0 s waiting for x"
 
 
 def test_reason_is_one_short_line() -> None:

@@ -132,5 +132,5 @@ class Wait:
             pause = min(pause * 1.5, self.slowest)
 
     def _over(self) -> str:
-        text = f"{self.who}: waited {self.timeout:.0f} s for {self.what}, in vain"
+        text = f"{self.who}: timed out after {self.timeout:.0f} s waiting for {self.what}"
         return f"{text}; last: {self.reason}" if self.reason else text

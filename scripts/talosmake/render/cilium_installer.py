@@ -4,7 +4,7 @@ It may do all that a cluster's administrator may, as what a chart makes is not k
 ended it has no right left: a CronJob empties its role.
 
 Why not simply delete the role's binding: ``upgrade-k8s`` makes what is missing again, and then
-waits until all of it is there, in vain if it is deleted meanwhile (go-kubernetes: ssa/cli). Talos
+waits until all of it is there, also for what was deleted meanwhile (go-kubernetes: ssa/cli). Talos
 itself makes nothing twice (k8s.ManifestApplyController). Why a CronJob: ``upgrade-k8s`` gives the
 role its rules back, and a Job that is done runs no second time.
 """

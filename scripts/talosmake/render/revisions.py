@@ -19,4 +19,4 @@ LINT = 2
 # The talosconfig of a client certificate and endpoints.
 TALOSCONFIG = 1
 # apply.sh.
-APPLY_SCRIPT = 2
+APPLY_SCRIPT = 3

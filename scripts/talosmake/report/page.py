@@ -51,7 +51,7 @@ class NodePart:
     :ivar config: its machine config, secrets redacted, with the origin of every value; empty where
         there is none.
     :ivar differs: whether it differs from Git, where it was asked; None where nobody knows.
-    :ivar unknown: whether it was asked in vain.
+    :ivar unknown: whether it gave no answer.
     :ivar difference: between the node and Git, as lines of a unified diff.
     :ivar talos: the Talos that it runs, as it says; "" where nobody knows.
     :ivar to_do: how it gets the Talos that Git says; nothing where it runs that, or nobody knows.

@@ -10,7 +10,7 @@ export TALOSCONFIG="$here/talosconfig" PATH="$here/../../.venv/bin:$PATH"
 mode=$* to_reboot=""
 [[ $mode =~ ^(--bootstrap|--dry-run)?$ ]] || { sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 fail() { printf 'apply.sh: %s\n' "$*" >&2; exit 1; }
-wait_on() { ((SECONDS < $1)) || fail "waited in vain: $2"; echo "waiting: $2" >&2; sleep 1; } # END REASON
+wait_on() { ((SECONDS < $1)) || fail "timed out: $2"; echo "waiting: $2" >&2; sleep 1; } # END REASON
 call() { # One call of talosctl, with an end; in the foreground, so that Ctrl-C ends it.
   timeout --foreground --signal=KILL 1 talosctl "$@" ||
     { (($? != 137)) || echo "no answer within 1 s (talosctl $1)" >&2; return 1; }
