@@ -82,7 +82,7 @@ def test_failures_are_told_by_their_logs(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_few_nodes_have_a_row_each() -> None:
     few = environment(3, 2)
-    drawn = dag.picture(few, node_steps(few))
+    drawn = dag.arranged(few, node_steps(few))
     assert [row.label for row in drawn.rows] == ["cp_1", "cp_2", "cp_3", "worker_1", "worker_2"]
     assert drawn.columns == ["render", "validate", "apply"]
     assert drawn.counts == {
@@ -96,7 +96,7 @@ def test_few_nodes_have_a_row_each() -> None:
 def test_many_nodes_share_rows_unless_they_differ() -> None:
     many = environment(3, 97)
     found = node_steps(many, odd=("worker_7",))
-    drawn = dag.picture(many, found)
+    drawn = dag.arranged(many, found)
     assert [row.label for row in drawn.rows] == [
         "cp_1 … cp_3 (3)",
         "worker_1 … worker_97 (96)",
@@ -116,7 +116,7 @@ def _renamed(of: Environment, name: Callable[[str], str]) -> Environment:
 @pytest.mark.parametrize("nodes", [(1, 1), (3, 13)])
 def test_nodes_of_one_name_and_two_roles(nodes: tuple[int, int]) -> None:
     both = _renamed(environment(*nodes), lambda name: f"n_{name.rpartition('_')[2]}")
-    drawn = dag.picture(both, node_steps(both))
+    drawn = dag.arranged(both, node_steps(both))
     assert [row.role for row in drawn.rows] == [*Role]
     assert [len(row.names) for row in drawn.rows] == [*nodes]
     assert all(drawn.of(node) for node in both.nodes)
@@ -125,16 +125,16 @@ def test_nodes_of_one_name_and_two_roles(nodes: tuple[int, int]) -> None:
 def test_each_of_a_few_nodes_that_failed_is_named() -> None:
     many = environment(3, 97)
     odd = ("worker_3", "worker_42", "worker_90")
-    drawn = dag.picture(many, node_steps(many, odd=odd))
+    drawn = dag.arranged(many, node_steps(many, odd=odd))
     labels = [row.label for row in drawn.rows]
     assert labels == ["cp_1 … cp_3 (3)", "worker_1 … worker_97 (94)", *odd]
     everywhere = node_steps(many, odd=tuple(node.name for node in many.nodes))
-    assert [len(row.names) for row in dag.picture(many, everywhere).rows] == [1, 1, 1, 97]
+    assert [len(row.names) for row in dag.arranged(many, everywhere).rows] == [1, 1, 1, 97]
 
 
 def test_the_longest_name_has_room() -> None:
     long = _renamed(environment(1, 1), lambda name: name.ljust(63, "x"))
-    root = ElementTree.fromstring(dag.svg(dag.picture(long, node_steps(long))))  # noqa: S314
+    root = ElementTree.fromstring(dag.svg(dag.arranged(long, node_steps(long))))  # noqa: S314
     boxes = [
         float(box.attrib["transform"].removeprefix("translate(").split()[0])
         for box in root.iter("{http://www.w3.org/2000/svg}g")
@@ -160,7 +160,7 @@ def test_pictures_say_it_all(nodes: tuple[int, int]) -> None:
         Step("b", "bootstrap_cluster", StepState.TO_RUN),
         *node_steps(of, odd=("cp_1",)),
     ]
-    drawn = dag.picture(of, found)
+    drawn = dag.arranged(of, found)
     text = dag.svg(drawn)
     root = ElementTree.fromstring(text)  # noqa: S314 - our own
     titles = [element.text for element in root.iter("{http://www.w3.org/2000/svg}title")]
@@ -182,5 +182,5 @@ def test_pictures_say_it_all(nodes: tuple[int, int]) -> None:
 
 def test_names_are_escaped() -> None:
     of = environment(1, 0)
-    drawn = dag.Picture("<a&b>", {}, dag.picture(of, node_steps(of)).rows, None)
+    drawn = dag.Dag("<a&b>", {}, dag.arranged(of, node_steps(of)).rows, None)
     ElementTree.fromstring(dag.svg(drawn))  # noqa: S314 - our own

@@ -127,8 +127,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What is drawn.
+class Dag:
+    """The DAG as it is drawn: its steps by node.
 
     :ivar cluster: the state of each step of the whole environment, bootstrap left out.
     :ivar failed: the steps that failed.
@@ -181,7 +181,7 @@ def steps(summary: str, errors: Mapping[str, str]) -> Iterator[Step]:
         yield Step(line["output_file"], line["rule"], state, log, error)
 
 
-def picture(environment: Environment, found: Sequence[Step]) -> Picture:
+def arranged(environment: Environment, found: Sequence[Step]) -> Dag:
     """Arrange the steps by node."""
     cluster: dict[str, StepState] = {}
     nodes: dict[str, dict[str, StepState]] = {node.config_name: {} for node in environment.nodes}
@@ -194,7 +194,7 @@ def picture(environment: Environment, found: Sequence[Step]) -> Picture:
         elif step.node in nodes:
             nodes[step.node][NODE_STEPS[step.rule]] = step.state
     failed = [step for step in found if step.state is StepState.FAILED]
-    return Picture(environment.name, cluster, _rows(environment, nodes), bootstrap, failed)
+    return Dag(environment.name, cluster, _rows(environment, nodes), bootstrap, failed)
 
 
 def _rows(environment: Environment, nodes: Mapping[str, Mapping[str, StepState]]) -> list[Row]:
@@ -235,8 +235,8 @@ def failures(summary: str) -> dict[str, str]:
     return {log: error_in(Path(log)) for log in re.findall(r"logs/\S+\.log", summary)}
 
 
-def mermaid(drawn: Picture) -> str:
-    """The picture as a Mermaid flowchart, for a pull request."""
+def mermaid(drawn: Dag) -> str:
+    """The DAG as a Mermaid flowchart, for a pull request."""
     lines = ["flowchart LR"]
     made = [
         f'  c{number}["{state.sign} {name}"]:::{state.css}'
@@ -275,8 +275,8 @@ def _first(row: Row, step: str) -> str:
     return f"<br/>{row.label}" if step == next(iter(row.steps)) else ""
 
 
-def svg(drawn: Picture) -> str:
-    """The picture as one self-contained SVG, light and dark."""
+def svg(drawn: Dag) -> str:
+    """The DAG as one self-contained SVG, light and dark."""
     jinja = Jinja(
         loader=FileSystemLoader(_TEMPLATES),
         undefined=StrictUndefined,
@@ -284,16 +284,16 @@ def svg(drawn: Picture) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return jinja.get_template("dag.svg.j2").render(picture=drawn, states=StepState, roles=Role)
+    return jinja.get_template("dag.svg.j2").render(dag=drawn, states=StepState, roles=Role)
 
 
-def gather(environment: Environment, workflow: Workflow) -> Picture:
+def gather(environment: Environment, workflow: Workflow) -> Dag:
     """What there is to draw of an environment.
 
     :raises ToolError: as :func:`summary_of`.
     """
     summary = summary_of(environment, workflow)
-    return picture(environment, list(steps(summary, failures(summary))))
+    return arranged(environment, list(steps(summary, failures(summary))))
 
 
 def write(environments: Sequence[Environment], workflow: Workflow) -> None:

@@ -151,7 +151,7 @@ class Page:
     environment: Environment
     nodes: Sequence[NodePart]
     findings: Sequence[Finding]
-    steps: report_dag.Picture
+    steps: report_dag.Dag
     timeline: Timeline | None
     commit: str
     made: datetime
@@ -213,7 +213,7 @@ def _is_made(environment: Environment, node: Node) -> bool:
 
 
 def _part(
-    environment: Environment, node: Node, drawn: report_dag.Picture, findings: Sequence[Finding]
+    environment: Environment, node: Node, drawn: report_dag.Dag, findings: Sequence[Finding]
 ) -> NodePart:
     paths = environment.paths
     markers = {
