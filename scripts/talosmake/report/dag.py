@@ -73,18 +73,18 @@ CLUSTER_STEPS = {
 class Workflow:
     """The workflow as it was called, to ask Snakemake about it.
 
-    :ivar given: what ``--config`` gave: it may decide what depends on what.
+    :ivar config: what ``--config`` gave: it may decide what depends on what.
     """
 
     snakefile: Path
-    given: Mapping[str, Any]
+    config: Mapping[str, Any]
 
     def command(self, environment: Environment, *what: str) -> list[str]:
         """A call of Snakemake about one environment."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.snakefile), *what]
-        given = {**self.given, "env": environment.name}
+        config = {**self.config, "env": environment.name}
         # Snakemake reads values as YAML, of which JSON is a part.
-        return [*command, "--config", *(f"{key}={json.dumps(given[key])}" for key in given)]
+        return [*command, "--config", *(f"{key}={json.dumps(config[key])}" for key in config)]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Finding secrets in plain text in the text of a file, each with its line (pure)."""
+"""PlainSecret secrets in plain text in the text of a file, each with its line (pure)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CERTIFICATE = re.compile(r"\s*-----BEGIN CERTIFICATE-----|LS0tLS1CRUdJTiBDRVJUS
 
 
 @dataclass(frozen=True)
-class Finding:
+class PlainSecret:
     """A secret in plain text.
 
     :ivar line: where it starts, from 1.
@@ -51,14 +51,14 @@ class Finding:
     what: str
 
 
-def findings(content: bytes, name: str) -> list[Finding]:
+def findings(content: bytes, name: str) -> list[PlainSecret]:
     """What is secret in a file and in plain text; one finding a line, in their order.
 
     :param name: the file's name, which says how it is read.
     """
     text = _decoded(content)
     lines = text.split("\n")
-    found: dict[int, Finding] = {}
+    found: dict[int, PlainSecret] = {}
     for finding in (*_signs(text), *_by_keys(text, name)):
         found.setdefault(finding.line, finding)
     return [found[line] for line in sorted(found) if ALLOWED not in lines[line - 1]]
@@ -83,13 +83,13 @@ def _decoded(content: bytes) -> str:
     return content.decode("utf-8-sig", errors="replace")
 
 
-def _signs(text: str) -> Iterator[Finding]:
+def _signs(text: str) -> Iterator[PlainSecret]:
     for start, what in signs(text):
         line = text.count("\n", 0, start) + 1
-        yield Finding(line, line, what)
+        yield PlainSecret(line, line, what)
 
 
-def _by_keys(text: str, name: str) -> Iterator[Finding]:
+def _by_keys(text: str, name: str) -> Iterator[PlainSecret]:
     path = PurePath(name.lower())
     # Also of wg.yaml.bak and .env.local.
     suffixes = {f".{part}" for part in path.name.split(".")[1:]}
@@ -102,7 +102,7 @@ def _by_keys(text: str, name: str) -> Iterator[Finding]:
         yield from _assigned(text)
 
 
-def _documents(text: str) -> list[Finding] | None:
+def _documents(text: str) -> list[PlainSecret] | None:
     """What YAML or JSON holds; None where it is neither."""
     for one in dict.fromkeys((text, text.expandtabs())):
         try:
@@ -113,7 +113,7 @@ def _documents(text: str) -> list[Finding] | None:
     return None
 
 
-def _nested(text: str) -> Iterator[Finding]:
+def _nested(text: str) -> Iterator[PlainSecret]:
     """What a text in a value holds: YAML of its own, or lines of settings."""
     if not _WORDS.search(text):
         return
@@ -128,7 +128,7 @@ def _nested(text: str) -> Iterator[Finding]:
         yield from _assigned(text)
 
 
-def _assigned(text: str) -> Iterator[Finding]:
+def _assigned(text: str) -> Iterator[PlainSecret]:
     """Lines of ``key=value`` and ``key: value``, in what nothing else reads."""
     for number, line in enumerate(text.split("\n"), start=1):
         match = _LINE.match(line)
@@ -138,9 +138,9 @@ def _assigned(text: str) -> Iterator[Finding]:
         if _OPENS.fullmatch(value):
             continue
         if is_secret_at((match["key"].rpartition(".")[2],)) and is_value(value):
-            yield Finding(number, number, f"a secret ({match['key']})")
+            yield PlainSecret(number, number, f"a secret ({match['key']})")
         elif what := in_value(value):
-            yield Finding(number, number, what)
+            yield PlainSecret(number, number, what)
 
 
 class _Search:
@@ -149,7 +149,7 @@ class _Search:
     def __init__(self) -> None:
         self._seen: set[tuple[int, Keys]] = set()
 
-    def below(self, node: yaml.Node, keys: Keys) -> Iterator[Finding]:
+    def below(self, node: yaml.Node, keys: Keys) -> Iterator[PlainSecret]:
         """All secrets in a node.
 
         :param keys: the way to it.
@@ -167,7 +167,7 @@ class _Search:
             for number, item in enumerate(node.value):
                 yield from self.below(item, (*keys, number))
 
-    def _mapping(self, node: yaml.MappingNode, keys: Keys) -> Iterator[Finding]:
+    def _mapping(self, node: yaml.MappingNode, keys: Keys) -> Iterator[PlainSecret]:
         pairs = [(_key(key), value) for key, value in node.value]
         scalars = {key: str(v.value) for key, v in pairs if isinstance(v, yaml.ScalarNode)}
         is_secret = scalars.get("kind") == "Secret"
@@ -182,7 +182,7 @@ class _Search:
             else:
                 yield from self.below(value, way)
 
-    def _secret(self, node: yaml.Node, keys: Keys) -> Iterator[Finding]:
+    def _secret(self, node: yaml.Node, keys: Keys) -> Iterator[PlainSecret]:
         """The values of a Kubernetes Secret; public certificates are none."""
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         for key, value in ((_key(key), value) for key, value in pairs):
@@ -192,7 +192,7 @@ class _Search:
             elif is_value(text) and not (_CERTIFICATE.match(text) and not list(signs(text))):
                 yield _at(value, f"a value of a Kubernetes Secret ({key})")
 
-    def _scalar(self, node: yaml.Node, keys: Keys) -> Iterator[Finding]:
+    def _scalar(self, node: yaml.Node, keys: Keys) -> Iterator[PlainSecret]:
         if not isinstance(node, yaml.ScalarNode):
             return
         text = str(node.value)
@@ -209,18 +209,18 @@ def _key(node: yaml.Node) -> str:
     return str(node.value) if isinstance(node, yaml.ScalarNode) else "?"
 
 
-def _at(node: yaml.Node, what: str) -> Finding:
+def _at(node: yaml.Node, what: str) -> PlainSecret:
     start, end = node.start_mark.line + 1, node.end_mark.line + 1
     # A block ends where the next line starts.
-    return Finding(start, max(start, end - (node.end_mark.column == 0)), what)
+    return PlainSecret(start, max(start, end - (node.end_mark.column == 0)), what)
 
 
-def _moved(finding: Finding, node: yaml.ScalarNode) -> Finding:
+def _moved(finding: PlainSecret, node: yaml.ScalarNode) -> PlainSecret:
     """A finding in a text, with its lines in the file that the text is a value in."""
     if node.style != "|":
         return _at(node, finding.what)
     first = node.start_mark.line + 1
-    return Finding(first + finding.line, first + finding.last, finding.what)
+    return PlainSecret(first + finding.line, first + finding.last, finding.what)
 
 
 def _dotted(keys: Keys) -> str:
