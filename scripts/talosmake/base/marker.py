@@ -12,18 +12,18 @@ from talosmake.base.errors import ConfigError
 from talosmake.base.tools import TALOSCTL
 
 
-def write(path: Path, **said: str | int | Sequence[object]) -> None:
-    """Write a marker: what is ``said``, the time (UTC) and the version of talosctl."""
-    write_reproducibly(path, **said, time=datetime.now(UTC).isoformat(timespec="seconds"))
+def write(path: Path, **content: str | int | Sequence[object]) -> None:
+    """Write a marker: its content, the time (UTC) and the version of talosctl."""
+    write_reproducibly(path, **content, time=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def write_reproducibly(path: Path, **said: str | int | Sequence[object]) -> None:
+def write_reproducibly(path: Path, **content: str | int | Sequence[object]) -> None:
     """Write a marker without the time: the same bytes for the same step, done again.
 
     Snakemake then sees that nothing has changed for what comes after it.
     """
-    content = {**said, "talosctl": TALOSCTL.pinned}
-    files.write_atomically(path, json.dumps(content, indent=2) + "\n")
+    written = {**content, "talosctl": TALOSCTL.pinned}
+    files.write_atomically(path, json.dumps(written, indent=2) + "\n")
 
 
 def read(path: Path) -> dict[str, object]:

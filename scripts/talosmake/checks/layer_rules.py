@@ -15,23 +15,23 @@ from talosmake.checks.finding import Entry, Finding, NodeView, at, leaves
 from talosmake.inventory.model import Role
 from talosmake.patches.positions import Keys
 
-# Keys that tell the items of a list apart, for a way to them that does not hang on their order.
+# Keys that tell the items of a list apart, for a path to them that does not hang on their order.
 _NAMES = ("interface", "name", "vlanId", "mountPath")
 _DELETE = "$patch"
 # What Talos does not take for a value.
 _NOTHING: tuple[object, ...] = ("", "~", "null", "Null", "NULL", [], {})
 
 # Keys of mappings, and "[interface=eth0]" for items of lists.
-_Way = tuple[str, ...]
+_KeyPath = tuple[str, ...]
 
 
 def doubled_item(view: NodeView) -> Iterator[Finding]:
     """A list has the same item twice, because two layers add it."""
-    first: dict[tuple[tuple[str, str], _Way, str], tuple[Entry, Keys]] = {}
+    first: dict[tuple[tuple[str, str], _KeyPath, str], tuple[Entry, Keys]] = {}
     for entry in view.entries:
-        for way, keys, items in _lists(entry.content):
+        for key_path, keys, items in _lists(entry.content):
             for index, item in enumerate(items):
-                this = (entry.identity, way, _canonical(item))
+                this = (entry.identity, key_path, _canonical(item))
                 if this not in first:
                     first[this] = entry, (*keys, index)
                 elif _count(view, this) > 1:
@@ -45,29 +45,33 @@ def doubled_item(view: NodeView) -> Iterator[Finding]:
                     )
 
 
-def _lists(value: Any, way: _Way = (), keys: Keys = ()) -> Iterator[tuple[_Way, Keys, list[Any]]]:
+def _lists(
+    value: Any, key_path: _KeyPath = (), keys: Keys = ()
+) -> Iterator[tuple[_KeyPath, Keys, list[Any]]]:
     """Every list in a document, with two ways there: by names, and by numbers."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _lists(item, (*way, str(key)), (*keys, str(key)))
+            yield from _lists(item, (*key_path, str(key)), (*keys, str(key)))
     elif isinstance(value, list):
-        yield way, keys, value
+        yield key_path, keys, value
         for index, item in enumerate(value):
             if name := _name(item):
-                yield from _lists(item, (*way, name), (*keys, index))
+                yield from _lists(item, (*key_path, name), (*keys, index))
 
 
 def _name(item: object) -> str:
-    """What tells an item of a list from others, as a part of the way to it; "" for nothing."""
+    """What tells an item of a list from others, as a part of the path to it; "" for nothing."""
     key = next((key for key in _NAMES if isinstance(lookup(item, key), str)), None)
     return f"[{key}={lookup(item, key)}]" if key else ""
 
 
-def _count(view: NodeView, wanted: tuple[tuple[str, str], _Way, str]) -> int:
+def _count(view: NodeView, wanted: tuple[tuple[str, str], _KeyPath, str]) -> int:
     """How often the rendered config has an item."""
-    identity, way, item = wanted
+    identity, key_path, item = wanted
     lists = _lists(view.config.get(identity, {}))
-    return sum(_canonical(other) == item for at, _, items in lists if at == way for other in items)
+    return sum(
+        _canonical(other) == item for at, _, items in lists if at == key_path for other in items
+    )
 
 
 def _canonical(item: object) -> str:
@@ -155,12 +159,14 @@ def absent_delete(view: NodeView) -> Iterator[Finding]:
         for keys, value in leaves(entry.content):
             if keys[-1:] != (_DELETE,) or value != "delete" or len(keys) == 1:
                 continue
-            way = keys[:-1]
-            if any(isinstance(key, int) for key in way) or _is_there(view, entry, seen, way):
+            key_path = keys[:-1]
+            if any(isinstance(key, int) for key in key_path) or _is_there(
+                view, entry, seen, key_path
+            ):
                 continue
             yield Finding(
-                entry.where(*way),
-                f"{entry.label(way)}: is deleted, but no earlier layer sets it",
+                entry.where(*key_path),
+                f"{entry.label(key_path)}: is deleted, but no earlier layer sets it",
                 "Remove the patch, or correct the key; layers apply in the order that the README "
                 f"gives.{_of_other_role(view, entry)}",
             )
@@ -175,8 +181,8 @@ def _of_other_role(view: NodeView, entry: Entry) -> str:
     return f" If only {other.replace('_', ' ')} have it, move it to {directory / 'common.yaml'}."
 
 
-def _is_there(view: NodeView, entry: Entry, before: Sequence[Entry], way: Keys) -> bool:
+def _is_there(view: NodeView, entry: Entry, before: Sequence[Entry], key_path: Keys) -> bool:
     earlier = [other.content for other in before if other.identity == entry.identity]
-    if any(at(content, way) is not None for content in earlier):
+    if any(at(content, key_path) is not None for content in earlier):
         return True
-    return at(view.base.get(entry.identity, {}), way) is not None
+    return at(view.base.get(entry.identity, {}), key_path) is not None

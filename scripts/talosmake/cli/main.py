@@ -81,19 +81,19 @@ def _complete(
     def complete(
         context: click.Context, _parameter: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        given: Sequence[str] = context.params.get("words") or ()
-        offered = _offered(target, given, incomplete)
+        words: Sequence[str] = context.params.get("words") or ()
+        offered = _offered(target, words, incomplete)
         return [CompletionItem(text) for text in offered if text.startswith(incomplete)]
 
     return complete
 
 
-def _offered(target: Target, given: Sequence[str], incomplete: str) -> list[str]:
+def _offered(target: Target, words: Sequence[str], incomplete: str) -> list[str]:
     """What may stand next.
 
-    :param given: the words before it.
+    :param words: the words before it.
     """
-    plain = [word for word in given if "=" not in word]
+    plain = [word for word in words if "=" not in word]
     env = plain[0] if plain and target.takes_env else ""
     key, equals, _ = incomplete.partition("=")
     if equals:
@@ -178,9 +178,9 @@ for _target in targets.TARGETS:
 @click.option("--disk", help="The disk that Talos is installed to, e.g. /dev/sda.")
 @click.option("--ci", type=click.Choice(["github", "gitlab", "none"]), help="Whose pipelines.")
 @click.option("--yes", is_flag=True, help="Ask nothing; take defaults for what is left out.")
-def init(directory: Path, yes: bool, **given: str | None) -> None:
+def init(directory: Path, yes: bool, **options: str | None) -> None:
     """Write a repository with data only: patches, facts, a Snakefile of three lines."""
-    answers = repository.ask(given, _ask if not yes else None)
+    answers = repository.ask(options, _ask if not yes else None)
     for line in repository.write(directory, answers):
         click.echo(line)
 

@@ -51,19 +51,19 @@ class Answers:
         return host if _is_address(host) and host not in nodes else ""
 
 
-def ask(given: Mapping[str, str | None], question: Callable[[str, str], str] | None) -> Answers:
+def ask(options: Mapping[str, str | None], question: Callable[[str, str], str] | None) -> Answers:
     """What options do not say is asked, or has a default where nobody is to be asked.
 
-    :param given: by the name of the option, with ``_`` for ``-``.
+    :param options: by the name of the option, with ``_`` for ``-``.
     :param question: puts a question with its default, and returns the answer; None asks nothing.
     :raises ConfigError: for an answer that cannot be used.
     """
 
     def answer(key: str, text: str, default: str) -> str:
-        told = given.get(key)
-        if told is None:
-            told = question(text, default) if question else default
-        return told.strip()
+        value = options.get(key)
+        if value is None:
+            value = question(text, default) if question else default
+        return value.strip()
 
     name = _matching(answer("name", "Environment", "prod"), _NAME, "environment", "prod")
     cluster = answer("cluster", "Name of the cluster", f"talos-{name}")

@@ -33,14 +33,14 @@ def one(environment: Environment, nodes: Sequence[Node], name: str) -> Node:
     )
 
 
-def ambiguous(given: str, names: Iterable[str]) -> ConfigError:
+def ambiguous(choice: str, names: Iterable[str]) -> ConfigError:
     """The error for a name that more than one machine has.
 
-    :param given: what was given, e.g. ``node=cp_1``.
+    :param choice: what was given, e.g. ``node=cp_1``.
     :param names: that tell the machines apart.
     """
     return ConfigError(
-        f"{given} may mean more than one: {', '.join(names)}; nothing was done",
+        f"{choice} may mean more than one: {', '.join(names)}; nothing was done",
         hint="Give one of these names instead.",
     )
 

@@ -54,15 +54,15 @@ def _names(owners: dict[str, Owner]) -> str:
     return ", ".join(sorted({owner.node for owner in owners.values()})) or "none"
 
 
-def _of_node(owners: Mapping[str, Owner], name: str, given: str) -> dict[str, Owner]:
+def _of_node(owners: Mapping[str, Owner], name: str, choice: str) -> dict[str, Owner]:
     """The domain of the node that a name means; none where no node has it.
 
-    :param given: what was given, for the error.
+    :param choice: what was given, for the error.
     :raises ConfigError: when more than one node, in Git or removed from it, has that name.
     """
     found = {domain: owner for domain, owner in owners.items() if name in names_of(owner)}
     if len(found) > 1:
-        raise ambiguous(given, _called(found))
+        raise ambiguous(choice, _called(found))
     return found
 
 

@@ -133,10 +133,10 @@ def _do(session: Session, changes: Iterable[Change]) -> list[str]:
     done = []
     for change in changes:
         who = "/".join(part for part in (change.owner.environment, change.owner.node) if part)
-        said = f"{change.effect}: {change.what} {change.name}"
-        say(f"{who}: {said}" + (f" ({', '.join(change.details)})" if change.details else ""))
+        words = f"{change.effect}: {change.what} {change.name}"
+        say(f"{who}: {words}" + (f" ({', '.join(change.details)})" if change.details else ""))
         _steps(session, change)[change.step]()
-        done.append(said)
+        done.append(words)
     return done
 
 
@@ -204,9 +204,9 @@ def _upload(session: Session, volume: str) -> None:
 
 
 def _mark(
-    path: Path, step: str, number: int, session: Session, done: list[str], **said: str
+    path: Path, step: str, number: int, session: Session, done: list[str], **more: str
 ) -> None:
-    marker.write(path, step=step, generation=number, uri=session.vms.uri, done=done, **said)
+    marker.write(path, step=step, generation=number, uri=session.vms.uri, done=done, **more)
 
 
 # --- the targets for people ----------------------------------------------------------------------

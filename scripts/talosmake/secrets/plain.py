@@ -1,4 +1,4 @@
-"""PlainSecret secrets in plain text in the text of a file, each with its line (pure)."""
+"""Finding secrets in plain text in the text of a file, each with its line (pure)."""
 
 from __future__ import annotations
 

@@ -39,16 +39,16 @@ def problem(environment: Environment) -> str:
     return reason(environment)
 
 
-def problem_of(environment: Environment, access: Access, said: Mapping[str, object]) -> str:
+def problem_of(environment: Environment, access: Access, recorded: Mapping[str, object]) -> str:
     """Why a certificate has to be made again, by what its marker says; "" while it is good."""
-    problem = file_problem(certificate_file(environment, access), said)
+    problem = file_problem(certificate_file(environment, access), recorded)
     if problem:
         return problem
-    if said.get("bundle") != bundle_digest(environment):
+    if recorded.get("bundle") != bundle_digest(environment):
         return "it was made for another state of the secrets bundle"
-    if any(said.get(key) != value for key, value in wanted_facts(environment, access).items()):
+    if any(recorded.get(key) != value for key, value in wanted_facts(environment, access).items()):
         return "it was made with other facts (CLUSTER_NAME, CERT_TTL, addresses)"
-    outlived = lifetimes.outlived(*validity(said), datetime.now(UTC))
+    outlived = lifetimes.outlived(*validity(recorded), datetime.now(UTC))
     return f"it {outlived}" if outlived else ""
 
 
@@ -76,22 +76,22 @@ def bundle_digest(environment: Environment) -> str:
     return digest(read(environment.bundle) or b"") if environment.bundle.exists() else ""
 
 
-def file_problem(path: Path, said: Mapping[str, object]) -> str:
+def file_problem(path: Path, recorded: Mapping[str, object]) -> str:
     """Why a file is not the one that its marker tells of, "" if it is."""
     content = read(path)
     if content is None:
-        return "it is lost" if said else "there is none yet"
+        return "it is lost" if recorded else "there is none yet"
     if not content.strip():
         return "it is empty"
-    if said.get("sha256") != digest(content):
+    if recorded.get("sha256") != digest(content):
         return "it is damaged, or was not made here"
     return ""
 
 
-def validity(said: Mapping[str, object]) -> tuple[datetime, datetime]:
+def validity(recorded: Mapping[str, object]) -> tuple[datetime, datetime]:
     """From when until when a certificate is valid by its marker; long ago if that is unknown."""
     try:
-        since, until = (datetime.fromisoformat(str(said[key])) for key in ("since", "until"))
+        since, until = (datetime.fromisoformat(str(recorded[key])) for key in ("since", "until"))
     except (KeyError, ValueError):
         since = until = datetime.fromtimestamp(0, UTC)
     return since, until

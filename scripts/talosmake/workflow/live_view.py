@@ -126,7 +126,7 @@ def shown(view: View, now: float, rows: int, columns: int) -> RenderableType:
     :param rows: how many lines there are for it.
     :param columns: how many characters there are in a line.
     """
-    jobs = sorted(view.running.values(), key=lambda job: (not job.said, job.since, job.who))
+    jobs = sorted(view.running.values(), key=lambda job: (not job.last_message, job.since, job.who))
     room = max(rows - 1 - _LINES, 1)
     more = len(jobs) - room
     tail = [Text(f"and {more} more", style="dim")] if more > 0 else []
@@ -152,9 +152,14 @@ def _table(jobs: Sequence[Running], now: float, columns: int) -> Table:
     beside = sum(max(map(len, column)) + 2 for column in zip(*cells, strict=True))
     for job, (who, does, since) in zip(jobs, cells, strict=True):
         # Whoever waits longest says the whole of it; of the others, what fits into the line.
-        said = _folded(job.said, columns - beside) if job is jobs[0] else job.said
+        message = (
+            _folded(job.last_message, columns - beside) if job is jobs[0] else job.last_message
+        )
         table.add_row(
-            Text(who, style="bold"), Text(does), Text(since, style="dim"), Text(said, style="dim")
+            Text(who, style="bold"),
+            Text(does),
+            Text(since, style="dim"),
+            Text(message, style="dim"),
         )
     return table
 

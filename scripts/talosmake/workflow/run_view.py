@@ -30,7 +30,7 @@ _WORDS = {
     "cilium_layer": ("rendering Cilium", "Cilium rendered"),
     "lint_environment": ("linting", "linted"),
 }
-_WHO = re.compile(r"^(?P<env>[\w.-]+)(?:/(?P<node>[\w.-]+))?: (?P<said>.*)", re.DOTALL)
+_WHO = re.compile(r"^(?P<env>[\w.-]+)(?:/(?P<node>[\w.-]+))?: (?P<message>.*)", re.DOTALL)
 
 
 @dataclass
@@ -41,14 +41,14 @@ class Running:
     :ivar since: when it began, in seconds of the clock that :class:`View` is given.
     :ivar does: what it does, e.g. ``applying``.
     :ivar did: the same when it is done.
-    :ivar said: its last word.
+    :ivar last_message: the last message of it.
     """
 
     who: str
     does: str
     did: str
     since: float
-    said: str = ""
+    last_message: str = ""
 
 
 @dataclass
@@ -92,16 +92,16 @@ class View:
         found = _WHO.match(text)
         if found is None:
             return False
-        env, node, said = found["env"], found["node"], found["said"].splitlines()[0]
-        if node and self._last_word(f"{env}/{node}", said):
+        env, node, message = found["env"], found["node"], found["message"].splitlines()[0]
+        if node and self._last_word(f"{env}/{node}", message):
             return True
         # A step for the whole environment tells of one of its nodes.
-        return self._last_word(env, f"{node}: {said}" if node else said)
+        return self._last_word(env, f"{node}: {message}" if node else message)
 
-    def _last_word(self, who: str, said: str) -> bool:
+    def _last_word(self, who: str, message: str) -> bool:
         jobs = [job for job in self.running.values() if job.who == who]
         for job in jobs:
-            job.said = said
+            job.last_message = message
         return bool(jobs)
 
 
