@@ -14,7 +14,8 @@ from talosmake.inventory import environments
 from talosmake.machines import session
 from talosmake.render import credentials
 from talosmake.report import doctor
-from talosmake.report.doctor import Verdict
+from talosmake.report.check import Verdict, ok
+from talosmake.report.hook import repository
 from talosmake.secrets import bundles
 from tests.aged import SPOILED
 from tests.project import BIN, REPOSITORY, Project
@@ -91,7 +92,7 @@ def test_git(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("rendered_configs", "logs", ".snakemake"):
         project.write(f"{name}/x", "")
     project.run("git", "add", "rendered_configs")
-    found = {check.what: check.verdict for check in doctor.repository()}
+    found = {check.what: check.verdict for check in repository()}
     assert found == {
         "Git does not ignore rendered_configs/, which the workflow writes": Verdict.MISSING,
         "Git has files of rendered_configs/, which the workflow writes": Verdict.MISSING,
@@ -99,13 +100,13 @@ def test_git(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
         "Git does not ignore .snakemake/, which the workflow writes": Verdict.WARNING,
         "no pre-commit hook looks for unencrypted secrets": Verdict.WARNING,
     }
-    *fixes, _ = [check.fix.partition(";")[0] for check in doctor.repository()]
+    *fixes, _ = [check.fix.partition(";")[0] for check in repository()]
     assert project.run("sh", "-ec", "\n".join(fixes)).code == 0
-    assert len(list(doctor.repository())) == 1
+    assert len(list(repository())) == 1
     hook = project.write(".git/hooks/pre-commit", "#!/bin/sh\n")
     assert _hook() == (".git/hooks/pre-commit does not look for unencrypted secrets", False)
     # What it is told to call does look.
-    *_, check = doctor.repository()
+    *_, check = repository()
     called = project.run("sh", "-ec", check.fix.removeprefix("let it run: "))
     assert called.code == 0, called.output
     hook.write_text("#!/bin/sh\nexec .venv/bin/talosmake check_secrets --staged\n")
@@ -125,7 +126,7 @@ def test_git(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _hook() -> tuple[str, bool]:
     """What doctor says last of Git, and whether that is well."""
-    *_, check = doctor.repository()
+    *_, check = repository()
     assert check.fix or check.verdict is Verdict.OK
     return check.what, check.verdict is Verdict.OK
 
@@ -150,10 +151,10 @@ def test_hook_of_a_repository_with_data_only(
     (data / ".gitignore").write_text("/.venv/\n")
     subprocess.run(["git", "init", "-q", str(project.root / "data")], check=True)
     monkeypatch.chdir(data)
-    [check] = doctor.repository()
+    [check] = repository()
     assert check.what == "no pre-commit hook looks for unencrypted secrets"
     subprocess.run(["sh", "-ec", check.fix], check=True)
-    assert [check.verdict for check in doctor.repository()] == [Verdict.OK]
+    assert [check.verdict for check in repository()] == [Verdict.OK]
 
     commit = ("git", "-C", str(data), "-c", "user.name=x", "-c", "user.email=x@x", "commit")
     (data / "secrets").mkdir()
@@ -180,11 +181,11 @@ def test_hook_that_is_told_works_after_set_up_alone(
     (project.root / ".venv").symlink_to(BIN.parent)
     project.write(".gitignore", "/rendered_configs/\n/logs/\n/.snakemake/\n/.venv\n")
     subprocess.run(["git", "init", "-q", "."], check=True)
-    [check] = doctor.repository()
+    [check] = repository()
     # Nothing that only the tests' packages bring is on PATH.
     bare = ["env", "PATH=/usr/bin:/bin"]
     assert project.run(*bare, "sh", "-c", check.fix).code == 0
-    assert [check.verdict for check in doctor.repository()] == [Verdict.OK]
+    assert [check.verdict for check in repository()] == [Verdict.OK]
 
     commit = (*bare, "git", "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-m", "x")
     project.write("secrets/dev.yaml", "a: b\n")
@@ -276,14 +277,14 @@ def test_machines_that_want_kvm_where_there_is_none(machines: Project) -> None:
     assert "switch virtualization on in the firmware" in enable
     assert "VM_ACCELERATOR=tcg into patches/envs/dev/cluster.env" in emulate
     kvm.touch()
-    assert doctor.ok(f"{kvm} can be used") in doctor.virtual_machines(environments.load("dev"))
+    assert ok(f"{kvm} can be used") in doctor.virtual_machines(environments.load("dev"))
 
 
 def test_emulated_machines_need_no_kvm(machines: Project) -> None:
     path = "patches/envs/dev/cluster.env"
     machines.write(path, machines.read(path) + "VM_ACCELERATOR=tcg\n")
     checks = list(doctor.virtual_machines(environments.load("dev")))
-    assert checks == [doctor.ok("dev: libvirt answers at qemu:///system")]
+    assert checks == [ok("dev: libvirt answers at qemu:///system")]
 
 
 def test_little_space(monkeypatch: pytest.MonkeyPatch) -> None:

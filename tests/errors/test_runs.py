@@ -19,7 +19,7 @@ from talosmake.inventory import environments
 from talosmake.inventory.model import Environment
 from talosmake.render import machine_config
 from talosmake.report import doctor, status
-from talosmake.report.doctor import Verdict
+from talosmake.report.check import Verdict
 from talosmake.rollout import refresh
 from talosmake.secrets import bundles, create
 from talosmake.talos import generate, observe

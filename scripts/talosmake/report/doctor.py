@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import shutil
 import stat
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 
-from talosmake.base import git, tools
+from talosmake.base import tools
 from talosmake.base.errors import NodeError, TalosmakeError
 from talosmake.base.process import find
-from talosmake.base.program import ROOT
 from talosmake.inventory import lifetimes
 from talosmake.inventory.access import Access
 from talosmake.inventory.machines import Accelerator, Vm
 from talosmake.inventory.model import Environment, Node
 from talosmake.machines import lab, session
 from talosmake.render import credentials
+from talosmake.report.check import Check, Verdict, failed, ok
+from talosmake.report.hook import repository
 from talosmake.rollout import kubeconfig
 from talosmake.secrets import bundles
 from talosmake.talos import client_certificates
@@ -38,35 +35,6 @@ _AT_ONCE = 16
 _LITTLE_SPACE = 2
 _SETUP = "make setup"
 KVM = Path("/dev/kvm")
-
-
-class Verdict(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARNING = "warning"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True)
-class Check:
-    """What was looked at, and how it is.
-
-    :ivar fix: the command, or the edit, that fixes it.
-    """
-
-    verdict: Verdict
-    what: str
-    fix: str = ""
-
-
-def ok(what: str) -> Check:
-    """A check that found nothing to fix."""
-    return Check(Verdict.OK, what)
-
-
-def _failed(error: TalosmakeError, verdict: Verdict = Verdict.MISSING) -> Check:
-    return Check(verdict, error.message, error.hint)
 
 
 def programs(environments: Sequence[Environment]) -> Iterator[Check]:
@@ -96,95 +64,6 @@ def disk_space(directory: Path) -> Check:
     return ok(f"{free:.0f} GiB of disk space are free here")
 
 
-def repository() -> Iterator[Check]:
-    """Git: what must not be in it, and the check before each commit."""
-    root = git.root()
-    if root is None:
-        yield Check(
-            Verdict.WARNING,
-            "this project is in no Git repository, so nothing tells what was changed",
-            "git init && git add . && git commit",
-        )
-        return
-    for name in _PRIVATE:
-        held = Verdict.WARNING if name in ("logs", ".snakemake") else Verdict.MISSING
-        if Path(name).is_dir() and not git.ignores(Path(name) / "x"):
-            what = f"Git does not ignore {name}/, which the workflow writes"
-            yield Check(held, what, f"echo '/{name}/' >> .gitignore")
-        if git.tracks(Path(name)):
-            what = f"Git has files of {name}/, which the workflow writes"
-            yield Check(held, what, f"git rm -r --cached {name}; what was pushed is known")
-    yield from _hook(root)
-
-
-# Where the program is, which may be another repository than a person's.
-_HOOK = Path("share/hooks/pre-commit")
-# The one that talosmake init writes.
-_OWN_HOOK = Path(".githooks/pre-commit")
-_CHECKS = ("talosmake.secrets.check", "talosmake check_secrets")
-# As hooks called it that an earlier version installed; there is no such module any more.
-_OLDER_CHECK = "scripts.check_secrets"
-
-
-# What the workflow writes; each has Git leave it out by itself, unless Git has it already.
-_PRIVATE = ("rendered_configs", ".simulator", ".lab", "logs", ".snakemake")
-
-
-def _hook(root: Path) -> Iterator[Check]:
-    """The hook before each commit: ours, or another one that calls the same check."""
-    path = git.hook("pre-commit")
-    if path is None:
-        yield Check(Verdict.WARNING, "no pre-commit hook looks for unencrypted secrets", _install())
-        return
-    text = path.read_text(errors="replace")
-    ours = any(check in text for check in _CHECKS)
-    if _OLDER_CHECK in text:
-        yield Check(Verdict.WARNING, f"{path} is the one of an older version", _install())
-    elif not ours and not ("pre-commit" in text and _is_framework(root)):
-        yield Check(
-            Verdict.WARNING,
-            f"{path} does not look for unencrypted secrets",
-            f"let it run: {_run()}",
-        )
-    elif not os.access(path, os.X_OK):
-        yield Check(Verdict.WARNING, f"Git does not run {path}", f"chmod +x {path}")
-    else:
-        yield ok("a pre-commit hook looks for unencrypted secrets")
-
-
-def _is_framework(root: Path) -> bool:
-    """Whether pre-commit, the program, is told to call the check."""
-    config = root / ".pre-commit-config.yaml"
-    text = config.read_text(errors="replace") if config.is_file() else ""
-    return any(check in text for check in _CHECKS)
-
-
-def _is_clone() -> bool:
-    """Whether the program is one, and not an installed package."""
-    return (ROOT / "pyproject.toml").is_file()
-
-
-def _run() -> str:
-    """The check as another hook may call it, from wherever Git runs that."""
-    if not _is_clone():
-        return f"{shlex.quote(str(Path(sys.prefix, 'bin/talosmake')))} check_secrets"
-    program = shlex.quote(str(ROOT))
-    return f"PYTHONPATH={program}/scripts {program}/.venv/bin/python -P -m talosmake.secrets.check"
-
-
-def _install() -> str:
-    to = '"$(git rev-parse --git-path hooks)/pre-commit"'
-    if _HOOK.exists() and Path().resolve() == ROOT:
-        return f"install -D {_HOOK} {to}"
-    if _OWN_HOOK.exists():
-        return f'git config core.hooksPath "$(git rev-parse --show-prefix){_OWN_HOOK.parent}"'
-    program = shlex.quote(str(ROOT if _is_clone() else sys.prefix))
-    return (
-        f"git config talosmake.program {program} && "
-        f"install -D {shlex.quote(str(ROOT / _HOOK))} {to}"
-    )
-
-
 def keys(environment: Environment) -> Iterator[Check]:
     """Whether bundle and encrypted patches can be decrypted here."""
     if environment.cluster.throwaway and not environment.bundle.exists():
@@ -202,7 +81,7 @@ def keys(environment: Environment) -> Iterator[Check]:
         for path in sorted(encrypted):
             bundles.plaintext_of(path, key)
     except TalosmakeError as error:
-        yield _failed(error)
+        yield failed(error)
         return
     patches = f" and {len(encrypted)} encrypted patches" if encrypted else ""
     yield ok(f"{environment.name}: {environment.bundle}{patches} can be decrypted")
@@ -272,7 +151,7 @@ def virtual_machines(environment: Environment) -> Iterator[Check]:
     try:
         session.connection(uri)
     except TalosmakeError as error:
-        yield _failed(error)
+        yield failed(error)
         return
     yield ok(f"{environment.name}: libvirt answers at {uri}")
     if uri.startswith("qemu:///"):
@@ -342,7 +221,7 @@ def _node(environment: Environment, node: Node) -> Check:
     try:
         live = observe(environment, node)
     except NodeError as error:
-        return _failed(error)
+        return failed(error)
     if live.state in (State.RUNNING, State.MAINTENANCE):
         return ok(f"{who}: {live.state}")
     if live.state is State.FOREIGN:
