@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from itertools import count
@@ -20,6 +21,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Hundreds of runs would compile this project's code anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is slow at times; speed is measured in benchmarks.
 settings.register_profile("talosmake", deadline=None)
@@ -84,15 +88,25 @@ def project(tmp_path: Path, _home: Path) -> Iterator[Project]:
     made.stop_simulators()
 
 
+@pytest.fixture(scope="session")
+def _dev(tmp_path_factory: pytest.TempPathFactory, _home: Path) -> Path:
+    """What dev begins with, made once; its age key is age.key."""
+    root = tmp_path_factory.mktemp("dev")
+    made = Project(root, {"HOME": str(_home), "SOPS_AGE_KEY_FILE": str(root / "age.key")})
+    made.environment("dev")
+    made.node("dev", "control_planes", "cp_1", "10.9.0.11")
+    made.node("dev", "control_planes", "cp_2", "10.9.0.12")
+    made.node("dev", "workers", "worker_1", "10.9.0.21")
+    made.node("dev", "workers", "worker_2", "10.9.0.22")
+    made.ok("secrets", "--config", "env=dev")
+    return root
+
+
 @pytest.fixture
-def dev(project: Project) -> Project:
+def dev(project: Project, _dev: Path) -> Project:
     """A project with one environment, dev: two control planes, two workers, and its secrets."""
-    project.environment("dev")
-    project.node("dev", "control_planes", "cp_1", "10.9.0.11")
-    project.node("dev", "control_planes", "cp_2", "10.9.0.12")
-    project.node("dev", "workers", "worker_1", "10.9.0.21")
-    project.node("dev", "workers", "worker_2", "10.9.0.22")
-    project.ok("secrets", "--config", "env=dev")
+    shutil.copytree(_dev, project.root, symlinks=True, dirs_exist_ok=True)
+    (project.root / "age.key").rename(project.env["SOPS_AGE_KEY_FILE"])
     return project
 
 
