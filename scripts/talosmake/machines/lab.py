@@ -23,7 +23,7 @@ from talosmake.base.process import daemon_environment, run
 from talosmake.base.progress import say
 from talosmake.base.wait import Wait
 from talosmake.inventory.model import Environment, Node
-from talosmake.machines import occupied
+from talosmake.machines import daemon, occupied
 
 STATE = Path(".lab")
 # Where set-up puts a link to the images in its cache.
@@ -33,7 +33,7 @@ _MEMORY = 1024
 _DISK = 4 * 1024**3
 # What Talos needs (x86-64-v2), and no more: newer instructions are slow to emulate.
 _CPU = "Nehalem"
-_START_TIMEOUT = 20.0
+_STOP_TIMEOUT = 20.0
 _BOOT_TIMEOUT = 90.0
 _BOOT_TRIES = 3
 # Where nodes find the registry that answers for all they pull (see the patches of the lab).
@@ -156,16 +156,13 @@ def power_on(environment: Environment, node: Node) -> None:
             )
     finally:
         os.close(lock)
-    for attempt in Wait(f"{environment.name}/{node.name}", "QEMU to start", _START_TIMEOUT):
-        if (directory / "console.log").exists() and process.poll() is None:
-            return
-        if process.poll() is not None:
-            last = (directory / "qemu.log").read_text(errors="replace").splitlines()[-1:]
-            raise NodeError(
-                f"{environment.name}/{node.name}: QEMU does not start: {' '.join(last)}",
-                hint=f"The whole log: {directory / 'qemu.log'}",
-            )
-        attempt.because(f"process {process.pid} has not opened the console yet")
+    daemon.wait_until_started(
+        f"{environment.name}/{node.name}",
+        "QEMU",
+        process,
+        (directory / "console.log").exists,
+        directory / "qemu.log",
+    )
 
 
 def _ensure_disk(path: Path) -> None:
@@ -256,6 +253,6 @@ def power_off(environment: Environment, node: Node) -> None:
     pid = int((state_directory(environment, node) / "pid").read_text())
     os.kill(pid, signal.SIGTERM)
     who = f"{environment.name}/{node.name}"
-    for _ in Wait(who, "QEMU to end", _START_TIMEOUT):
+    for _ in Wait(who, "QEMU to end", _STOP_TIMEOUT):
         if not running(environment, node):
             return

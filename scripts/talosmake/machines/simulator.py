@@ -11,16 +11,15 @@ import subprocess
 from pathlib import Path
 
 from talosmake.base import files
-from talosmake.base.errors import NodeError
 from talosmake.base.process import daemon_environment, find
 from talosmake.base.progress import say
 from talosmake.base.wait import Wait
 from talosmake.inventory.model import Environment
 from talosmake.inventory.removed import removed_nodes
-from talosmake.machines import occupied
+from talosmake.machines import daemon, occupied
 
 STATE = Path(".simulator")
-_START_TIMEOUT = 20.0
+_STOP_TIMEOUT = 20.0
 
 
 def state_directory(environment: Environment) -> Path:
@@ -106,16 +105,8 @@ def _spawn(environment: Environment, directory: Path, nodes: Path) -> None:
             env=daemon_environment(),
             start_new_session=True,
         )
-    for attempt in Wait(environment.name, "the simulated nodes to start", _START_TIMEOUT):
-        if ready.exists():
-            return
-        if process.poll() is not None:
-            last = (directory / "log").read_text(errors="replace").splitlines()[-1:]
-            raise NodeError(
-                f"{environment.name}: the simulated nodes do not start: {' '.join(last)}",
-                hint=f"The whole log: {directory / 'log'}",
-            )
-        attempt.because(f"process {process.pid} is not ready")
+    what = "the simulated nodes"
+    daemon.wait_until_started(environment.name, what, process, ready.exists, directory / "log")
 
 
 def stop(environment: Environment) -> None:
@@ -124,7 +115,7 @@ def stop(environment: Environment) -> None:
         say(f"{environment.name}: no simulated nodes run")
         return
     os.kill(int((state_directory(environment) / "pid").read_text()), signal.SIGTERM)
-    for _ in Wait(environment.name, "the simulated nodes to stop", _START_TIMEOUT):
+    for _ in Wait(environment.name, "the simulated nodes to stop", _STOP_TIMEOUT):
         if not running(environment):
             break
     say(f"{environment.name}: the simulated nodes are stopped")
