@@ -1,6 +1,6 @@
 # Set-up, and nothing else: the interface people use is Snakemake itself (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test test-lab docs versions requirements
+.PHONY: help setup demo quick test test-lab docs reference versions requirements
 
 PYTHON ?= python3
 SETUP := $(PYTHON) tools/setup
@@ -37,6 +37,9 @@ test-lab: ## what takes longer, above all with real nodes: three control planes,
 docs: ## the documentation as a site, below site/
 	@$(SETUP) --with test
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+reference: ## the tables in docs/ that come from the schemas and targets, made again
+	@PYTHONPATH=scripts .venv/bin/python -m talosmake.cli.reference
 
 versions: ## ask Talos's Go modules what the pinned talosctl knows, after its pin was changed (needs Go)
 	@$(PYTHON) tools/versions/refresh.py

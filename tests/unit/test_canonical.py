@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talosmake.base.errors import ConfigError, InventoryError
-from talosmake.inventory import canonical, environments, settings
+from talosmake.inventory import canonical, environments, known_facts, settings
 from talosmake.patches.inject import inject
 from tests.project import CLUSTER_ENV, Project
 
@@ -154,12 +155,21 @@ def test_what_has_no_form_is_quoted_as_it_is_written(small: Project, name: str, 
     small.write("patches/envs/dev/workers/worker_1/node.env", own)
     with pytest.raises(InventoryError) as error:
         environments.load("dev")
-    assert f"worker_1/node.env: {name}=" in error.value.message
+    assert f"worker_1/node.env:{own.count(chr(10))}: {name}=" in error.value.message
     assert text in error.value.message
     assert error.value.hint
 
 
-@given(st.sampled_from(sorted(canonical._FORMS)), st.text())
+FORMED = sorted(name for name, fact in known_facts.facts().items() if fact.format)
+
+
+def test_every_format_of_the_schema_is_made_or_checked() -> None:
+    text = known_facts.SCHEMA.read_text()
+    formats = set(re.findall(r"^ +-? *format: (\S+)$", text, re.M))
+    assert formats == canonical.FORMS.keys() | canonical.VALID.keys()
+
+
+@given(st.sampled_from(FORMED), st.text())
 def test_one_form_is_its_own_form(name: str, text: str) -> None:
     once = canonical.facts({name: text})
     assert canonical.facts(once) == once

@@ -85,11 +85,6 @@ def test_targets_are_those_of_the_workflow() -> None:
     assert {target.name or "all" for target in targets.TARGETS} == rules
 
 
-def test_reference_shows_the_table() -> None:
-    reference = (REPOSITORY / "docs/reference.md").read_text()
-    assert "\n".join(targets.table()) in reference
-
-
 def test_keys_are_keys_of_the_configuration() -> None:
     schema = (REPOSITORY / "config/schemas/config.schema.yaml").read_text()
     known = set(re.findall(r"^  (\w+):$", schema, re.M))

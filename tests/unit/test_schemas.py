@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import yaml
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from talosmake.base.errors import ToolError
-from talosmake.inventory import environments
+from talosmake.inventory import environments, known_facts
+from talosmake.inventory.known_facts import Fact
 from talosmake.report import schemas
 from tests.project import REPOSITORY, Project
 
@@ -134,4 +136,24 @@ def test_config_yaml_offers_the_facts_that_are_known() -> None:
     assert check.is_valid({"defaults": {"APPLY_MODE": "staged", "MY_OWN": 1}})
     assert not check.is_valid({"defaults": {"APPLY_MODE": "stagged"}})
     assert not check.is_valid({"defaults": {"own": "x"}})
+    assert check.is_valid({"defaults": {"CALL_TIMEOUT": "20", "SIMULATED": "true", "VM_DISKS": 20}})
+    for wrong in ({"CALL_TIMEOUT": 0}, {"CALL_TIMEOUT": "2m"}, {"LAB": "yes"}, {"VM_DISKS": "1,2"}):
+        assert not check.is_valid({"defaults": wrong}), wrong
     assert check.is_valid(yaml.safe_load((REPOSITORY / "config/config.yaml").read_text()))
+
+
+@pytest.mark.parametrize("fact", known_facts.facts().values(), ids=known_facts.facts())
+def test_an_editor_shows_what_a_fact_is_and_takes_what_it_offers(fact: Fact) -> None:
+    entry = schemas.facts_schema()["properties"][fact.name]
+    assert entry["description"].endswith(".")
+    assert not re.search(r"[`\[]|\]\(", entry["description"])
+    assert not [key for key in entry if key.startswith("x-")]
+    check = Draft202012Validator(entry)
+    for value in (*entry.get("examples", ()), *entry.get("enum", ()), entry.get("default", "")):
+        assert value == "" or check.is_valid(value), value
+    assert (
+        check.is_valid("") == fact.may_be_empty
+        or "enum" in entry
+        or fact.kind != "string"
+        or ("pattern" not in entry)
+    )

@@ -13,11 +13,12 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
-from talosmake.inventory import endpoints
+from talosmake.inventory import endpoints, known_facts
 
 _PAIR = "[0-9a-f]{2}"
 # 52:54:00:ab:cd:ef, 52-54-00-ab-cd-ef, 5254.00ab.cdef, 525400-abcdef, 525400abcdef
@@ -34,7 +35,7 @@ _FINGERPRINT_BYTES = 32
 
 def facts(given: Mapping[str, Any]) -> dict[str, Any]:
     """The facts, each in the one form that it has."""
-    return {name: _FORMS.get(name, _as_written)(value) for name, value in given.items()}
+    return {name: _form_of(name)(value) for name, value in given.items()}
 
 
 def _as_written(text: str) -> str:
@@ -154,26 +155,61 @@ def name(text: str) -> str:
     return text.strip().lower().removesuffix(".")
 
 
-_FORMS: Mapping[str, Callable[[str], str]] = {
-    "CLUSTER_ENDPOINT": _url,
-    "TALOS_VERSION": _with_v,
-    "TALOS_CONTRACT": _contract,
-    "KUBERNETES_VERSION": without_v,
-    "CILIUM_VERSION": without_v,
-    "CILIUM_CHART_SHA256": sha256,
-    "TALOS_SCHEMATIC_ID": sha256,
-    "TALOS_IMAGE_SHA256": sha256,
-    "TALOS_KERNEL_SHA256": sha256,
-    "TALOS_INITRAMFS_SHA256": sha256,
-    "NETWORK": network,
-    "NETWORK_DHCP_RANGE": _address_range,
-    "NETWORK_DOMAIN": name,
-    "GATEWAY": address,
-    "NODE_IP": address,
-    "NODE_MAC": mac,
-    "NODE_UUID": uuid,
-    "NODE_ENDPOINT": _endpoint,
-    "NODE_MAINTENANCE_IP": _endpoint,
-    "NODE_CERT_FINGERPRINT": fingerprint,
-    "NODE_HOSTNAME": name,
+def _is_https_endpoint(text: str) -> bool:
+    """Whether it is an https URL with host and port and nothing else."""
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme == "https" and bool(parts.hostname) and bool(parts.port)
+    except ValueError:
+        return False
+    return whole and parts.username is None and not (parts.path or parts.query or parts.fragment)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_machine_address(text: str) -> bool:
+    """Whether an address can be one machine's."""
+    if not _is_address(text):
+        return False
+    parsed = ipaddress.ip_address(text)
+    return not (parsed.is_unspecified or parsed.is_multicast)
+
+
+# By the `format` of a fact in config/schemas/facts.schema.yaml: how its one form is made ...
+FORMS: Mapping[str, Callable[[str], str]] = {
+    "address": address,
+    "address-range": _address_range,
+    "contract": _contract,
+    "domain": name,
+    "endpoint": _endpoint,
+    "fingerprint": fingerprint,
+    "host-name": name,
+    "https-endpoint": _url,
+    "mac": mac,
+    "network": network,
+    "sha256": sha256,
+    "uuid": uuid,
+    "version": without_v,
+    "version-with-v": _with_v,
 }
+# ... and what must hold for this form, where no pattern in the schema says it.
+VALID: Mapping[str, Callable[[str], bool]] = {
+    "endpoint": lambda text: endpoints.parsed(text) is not None,
+    "fingerprint": is_fingerprint,
+    "host-name": endpoints.is_host_name,
+    "https-endpoint": _is_https_endpoint,
+    "ip-address": _is_address,
+    "machine-address": _is_machine_address,
+}
+
+
+@cache
+def _form_of(fact: str) -> Callable[[str], str]:
+    known = known_facts.facts().get(fact)
+    return FORMS.get(known.format, _as_written) if known else _as_written

@@ -58,15 +58,6 @@ def read(path: Path) -> dict[str, str]:
         raise InventoryError(f"{path}: cannot be read: {error}") from None
 
 
-def line_of(path: Path, name: str) -> int:
-    """The line of a file in which a fact is given; 1 where it cannot be told."""
-    try:
-        bindings = _bindings(path.read_text(encoding="utf-8"))
-        return next((line for line, binding in bindings if binding.key == name), 1)
-    except (OSError, UnicodeDecodeError):
-        return 1
-
-
 def _bindings(text: str) -> Iterator[tuple[int, Binding]]:
     """Each binding with the line it stands in; comments and empty lines are left out."""
     for binding in parse_stream(StringIO(text)):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, NetmaskValueError
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from talosmake.base.errors import InventoryError
 from talosmake.inventory import schematic
-from talosmake.inventory.disks import MOST_DISKS, disks
+from talosmake.inventory.disks import disks
+from talosmake.inventory.fact_values import Facts
 from talosmake.inventory.machines import (
     Accelerator,
     Boot,
@@ -33,10 +30,6 @@ from talosmake.inventory.machines import (
 from talosmake.inventory.model import Node
 
 URI = "LIBVIRT_URI"
-_DRIVERS = ("qemu", "test")
-_BRIDGE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_DOMAIN_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 # Those that Talos's own ISO boots with and that matter without one (Talos docs: kernel reference),
 # and the serial console, which goes into a log.
 _KERNEL_ARGUMENTS = (
@@ -70,79 +63,25 @@ def read(
     :param nodes: with facts of their own.
     :raises InventoryError: for the first mistake, with the file it stands in.
     """
-    read = _Facts(facts, env_file)
+    read = Facts(facts, (env_file,))
     owner = Owner(environment, cluster)
-    uri = _uri(read)
     network = _network(read, owner, nodes, endpoint)
     return Vms(
-        uri=uri,
+        uri=read.text(URI),
         network=network,
         storage=_storage(read, environment),
         boot=_boot(read),
         machines=tuple(_vm(node, owner, read) for node in nodes),
-        stop_timeout=read.whole("VM_STOP_TIMEOUT", 120, 0, 3600),
+        stop_timeout=read.whole("VM_STOP_TIMEOUT"),
     )
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """Facts, and the file to name when one is wrong."""
-
-    facts: Mapping[str, str]
-    path: Path
-    cluster: _Facts | None = None
-
-    def wrong(self, name: str, why: str, hint: str = "") -> InventoryError:
-        """The error for a fact; a node's may stand in cluster.env as well."""
-        value = self.facts.get(name)
-        if self.cluster and self.cluster.facts.get(name) == value:
-            return self.cluster.wrong(name, why, hint)
-        shown = f"{name}={value!r}" if value is not None else name
-        return InventoryError(f"{self.path}: {shown}: {why}", hint=hint)
-
-    def text(self, name: str, default: str = "") -> str:
-        return self.facts.get(name, "") or default
-
-    def one_of(self, name: str, allowed: Sequence[str], default: str) -> str:
-        value = self.text(name, default)
-        if value not in allowed:
-            near = get_close_matches(value, allowed, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            raise self.wrong(name, f"must be one of {', '.join(allowed)}{meant}")
-        return value
-
-    def yes(self, name: str, default: bool) -> bool:
-        return self.one_of(name, ("true", "false"), str(default).lower()) == "true"
-
-    def whole(self, name: str, default: int, least: int, most: int, unit: str = "") -> int:
-        return self.number(name, self.text(name, str(default)), least, most, unit)
-
-    def number(self, name: str, text: str, least: int, most: int, unit: str = "") -> int:
-        if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
-            of = f" of {unit}" if unit else ""
-            raise self.wrong(name, f"must be a whole number{of} from {least} to {most}")
-        return int(text)
-
-
-def _uri(facts: _Facts) -> str:
-    uri = facts.text(URI)
-    driver = urlsplit(uri).scheme.split("+")[0]
-    if driver not in _DRIVERS or not uri.split(":", 1)[1].startswith("//"):
-        raise facts.wrong(
-            URI,
-            "is no libvirt URI of a QEMU host",
-            "Write qemu:///system for this machine, qemu+ssh://USER@HOST/system for another; "
-            "without it, the environment is bare metal.",
-        )
-    return uri
 
 
 # --- the network ----------------------------------------------------------------------------------
 
 
-def _network(facts: _Facts, owner: Owner, nodes: Sequence[Node], endpoint: str) -> Network:
+def _network(facts: Facts, owner: Owner, nodes: Sequence[Node], endpoint: str) -> Network:
     name = f"talosmake-{owner.environment}"
-    mode = NetworkMode(facts.one_of("NETWORK_MODE", list(NetworkMode), NetworkMode.NAT))
+    mode = NetworkMode(facts.text("NETWORK_MODE"))
     bridge = facts.text("NETWORK_BRIDGE")
     if (mode is NetworkMode.BRIDGE) != bool(bridge):
         raise facts.wrong(
@@ -153,8 +92,6 @@ def _network(facts: _Facts, owner: Owner, nodes: Sequence[Node], endpoint: str) 
             "With NETWORK_MODE=bridge it names a bridge that the host has already, e.g. "
             "NETWORK_BRIDGE=br0.",
         )
-    if bridge and not _BRIDGE.fullmatch(bridge):
-        raise facts.wrong("NETWORK_BRIDGE", "is no name of a network device")
     uuid = stable_uuid(owner.environment, "network")
     if bridge:
         return Network(name, uuid, owner, mode, bridge)
@@ -163,12 +100,10 @@ def _network(facts: _Facts, owner: Owner, nodes: Sequence[Node], endpoint: str) 
     return Network(name, uuid, owner, mode, subnet=subnet)
 
 
-def _subnet(facts: _Facts, owner: Owner, nodes: Sequence[Node]) -> Subnet:
+def _subnet(facts: Facts, owner: Owner, nodes: Sequence[Node]) -> Subnet:
     network = _cidr(facts)
-    gateway = _in_network(facts, "GATEWAY", facts.text("GATEWAY", str(network[1])), network)
-    domain = facts.text("NETWORK_DOMAIN", f"{owner.cluster.lower()}.internal")
-    if not _DOMAIN_NAME.fullmatch(domain):
-        raise facts.wrong("NETWORK_DOMAIN", "is no domain name", "Write it as in lab.internal")
+    gateway = _in_network(facts, "GATEWAY", facts.text("GATEWAY") or str(network[1]), network)
+    domain = facts.text("NETWORK_DOMAIN") or f"{owner.cluster.lower()}.internal"
     scope = _dhcp_range(facts, network, gateway)
     reservations = [_reservation(node, facts, network, gateway, scope) for node in nodes]
     return Subnet(
@@ -179,7 +114,7 @@ def _subnet(facts: _Facts, owner: Owner, nodes: Sequence[Node]) -> Subnet:
     )
 
 
-def _cidr(facts: _Facts) -> IPv4Network:
+def _cidr(facts: Facts) -> IPv4Network:
     text = facts.text("NETWORK")
     try:
         network = IPv4Network(text)
@@ -194,7 +129,7 @@ def _cidr(facts: _Facts) -> IPv4Network:
     return network
 
 
-def _in_network(facts: _Facts, name: str, text: str, network: IPv4Network) -> IPv4Address:
+def _in_network(facts: Facts, name: str, text: str, network: IPv4Network) -> IPv4Address:
     """An address of a machine in the network."""
     try:
         address = IPv4Address(text)
@@ -206,7 +141,7 @@ def _in_network(facts: _Facts, name: str, text: str, network: IPv4Network) -> IP
 
 
 def _dhcp_range(
-    facts: _Facts, network: IPv4Network, gateway: IPv4Address
+    facts: Facts, network: IPv4Network, gateway: IPv4Address
 ) -> tuple[IPv4Address, IPv4Address] | None:
     text = facts.text("NETWORK_DHCP_RANGE")
     if not text:
@@ -229,19 +164,19 @@ def _dhcp_range(
 
 def _reservation(
     node: Node,
-    facts: _Facts,
+    facts: Facts,
     network: IPv4Network,
     gateway: IPv4Address,
     scope: tuple[IPv4Address, IPv4Address] | None,
 ) -> Reservation:
-    where = _Facts({"NODE_IP": node.address}, node.env_file)
+    where = Facts({"NODE_IP": node.address}, (node.env_file,))
     address = _in_network(where, "NODE_IP", node.address, network)
     if address == gateway:
-        raise where.wrong("NODE_IP", f"is the gateway (GATEWAY in {facts.path})")
+        raise where.wrong("NODE_IP", f"is the gateway (GATEWAY in {facts.files[-1]})")
     if scope and scope[0] <= address <= scope[1]:
         raise where.wrong(
             "NODE_IP",
-            f"is in the DHCP range (NETWORK_DHCP_RANGE in {facts.path}), "
+            f"is in the DHCP range (NETWORK_DHCP_RANGE in {facts.files[-1]}), "
             "so another machine may have it",
             "Take an address outside the range, or make the range smaller.",
         )
@@ -249,7 +184,7 @@ def _reservation(
     return Reservation(node.address, node.mac, node.short_hostname)
 
 
-def _check_endpoint(facts: _Facts, subnet: Subnet, endpoint: str) -> None:
+def _check_endpoint(facts: Facts, subnet: Subnet, endpoint: str) -> None:
     try:
         address = IPv4Address(urlsplit(endpoint).hostname or "")
     except AddressValueError:
@@ -264,7 +199,7 @@ def _check_endpoint(facts: _Facts, subnet: Subnet, endpoint: str) -> None:
 # --- storage and images ---------------------------------------------------------------------------
 
 
-def _storage(facts: _Facts, environment: str) -> Storage:
+def _storage(facts: Facts, environment: str) -> Storage:
     pool, path = facts.text("STORAGE_POOL"), facts.text("STORAGE_PATH")
     if pool and path:
         raise facts.wrong(
@@ -277,12 +212,10 @@ def _storage(facts: _Facts, environment: str) -> Storage:
         return Storage(pool)
     name = f"talosmake-{environment}"
     path = path or f"/var/lib/libvirt/images/{name}"
-    if not path.startswith("/"):
-        raise facts.wrong("STORAGE_PATH", "must begin with /: it is a directory on the host")
     return Storage(name, stable_uuid(environment, "pool"), path.rstrip("/") or "/")
 
 
-def _boot(facts: _Facts) -> Boot:
+def _boot(facts: Facts) -> Boot:
     kernel, initramfs = facts.text("TALOS_KERNEL"), facts.text("TALOS_INITRAMFS")
     if bool(kernel) != bool(initramfs):
         missing = "TALOS_INITRAMFS" if kernel else "TALOS_KERNEL"
@@ -290,7 +223,7 @@ def _boot(facts: _Facts) -> Boot:
     if kernel and facts.text("TALOS_IMAGE"):
         raise facts.wrong("TALOS_IMAGE", "does not go with TALOS_KERNEL", "Keep one of the two.")
     if kernel:
-        arguments = facts.text("TALOS_KERNEL_ARGS", _KERNEL_ARGUMENTS)
+        arguments = facts.text("TALOS_KERNEL_ARGS") or _KERNEL_ARGUMENTS
         images = _image(facts, ImageKind.KERNEL), _image(facts, ImageKind.INITRAMFS)
         return Boot(images, arguments)
     if facts.text("TALOS_KERNEL_ARGS"):
@@ -302,59 +235,41 @@ def _boot(facts: _Facts) -> Boot:
     return Boot((_image(facts, ImageKind.ISO),))
 
 
-def _image(facts: _Facts, kind: ImageKind) -> Image:
+def _image(facts: Facts, kind: ImageKind) -> Image:
     key = Image(kind, "").key
-    sha256 = facts.text(f"{key}_SHA256")
-    if sha256 and not _SHA256.fullmatch(sha256):
-        raise facts.wrong(f"{key}_SHA256", "is no SHA-256", "It has 64 digits 0-9 and a-f.")
     source = facts.text(key)
     if not source:
         version = facts.text("TALOS_VERSION")
-        identifier = facts.text("TALOS_SCHEMATIC_ID", schematic.PLAIN)
-        secure_boot = facts.yes("TALOS_SECURE_BOOT", False)
+        identifier = facts.text("TALOS_SCHEMATIC_ID") or schematic.PLAIN
+        secure_boot = facts.yes("TALOS_SECURE_BOOT")
         source = schematic.iso_url(identifier, version, secure_boot=secure_boot)
-    return Image(kind, source, sha256)
+    return Image(kind, source, facts.text(f"{key}_SHA256"))
 
 
 # --- machines -------------------------------------------------------------------------------------
 
 
-def _vm(node: Node, environment: Owner, cluster: _Facts) -> Vm:
-    facts = _Facts(node.facts, node.env_file, cluster)
+def _vm(node: Node, environment: Owner, cluster: Facts) -> Vm:
+    facts = Facts(node.facts, (node.env_file, *cluster.files))
     domain = f"{environment.environment}-{node.config_name}"
-    firmware = Firmware(facts.one_of("VM_FIRMWARE", list(Firmware), Firmware.EFI))
-    secure_boot = cluster.yes("TALOS_SECURE_BOOT", False)
+    firmware = Firmware(facts.text("VM_FIRMWARE"))
+    secure_boot = cluster.yes("TALOS_SECURE_BOOT")
     if secure_boot and firmware is Firmware.BIOS:
         raise facts.wrong(
             "VM_FIRMWARE",
-            f"there is no secure boot (TALOS_SECURE_BOOT in {cluster.path}) with BIOS",
+            f"there is no secure boot (TALOS_SECURE_BOOT in {cluster.files[-1]}) with BIOS",
         )
     return Vm(
         domain=domain,
         uuid=stable_uuid(environment.environment, node.config_name),
         owner=Owner(environment.environment, environment.cluster, str(node.role), node.name),
         mac=node.mac,
-        cpus=facts.whole("VM_CPUS", 2, 1, 512),
-        memory_mib=facts.whole("VM_MEMORY_MIB", 2048, 64, 2**24, "MiB"),
-        disks=disks(domain, facts.whole("VM_DISK_GIB", 20, 1, 2**16, "GiB"), list(_extra(facts))),
-        accelerator=Accelerator(facts.one_of("VM_ACCELERATOR", list(Accelerator), Accelerator.KVM)),
+        cpus=facts.whole("VM_CPUS"),
+        memory_mib=facts.whole("VM_MEMORY_MIB"),
+        disks=disks(domain, facts.whole("VM_DISK_GIB"), facts.whole_numbers("VM_DISKS")),
+        accelerator=Accelerator(facts.text("VM_ACCELERATOR")),
         firmware=firmware,
         secure_boot=secure_boot,
-        tpm=facts.yes("VM_TPM", False),
-        autostart=facts.yes("VM_AUTOSTART", True),
+        tpm=facts.yes("VM_TPM"),
+        autostart=facts.yes("VM_AUTOSTART"),
     )
-
-
-def _extra(facts: _Facts) -> Iterator[int]:
-    """The sizes of extra disks."""
-    sizes = facts.text("VM_DISKS").split()
-    if len(sizes) >= MOST_DISKS:
-        raise facts.wrong("VM_DISKS", f"more than {MOST_DISKS - 1} disks")
-    for size in sizes:
-        if not size.isdigit():
-            raise facts.wrong(
-                "VM_DISKS",
-                f"{size!r} is no size in GiB",
-                'Write the sizes of all extra disks, e.g. VM_DISKS="20 100"',
-            )
-        yield facts.number("VM_DISKS", size, 1, 2**16, "GiB")

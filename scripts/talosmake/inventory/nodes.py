@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from talosmake.base.errors import InventoryError
 from talosmake.inventory import canonical, endpoints, envfile, machine_facts, node_address, unread
+from talosmake.inventory.fact_values import Facts
 from talosmake.inventory.facts import (
-    one_of,
     refuse_built_in,
     refuse_environment_only,
     refuse_references,
@@ -20,10 +18,10 @@ from talosmake.inventory.names import ENVIRONMENTS, check_name
 from talosmake.patches.inject import inject_known
 from talosmake.patches.patch import Patch, parse
 
-_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Facts that, empty, are taken from the node's address.
 _FROM_ADDRESS = ("NODE_IP", "NODE_ENDPOINT", "NODE_ENDPOINT_HOST")
+# Facts that are read from the node later, and have to be right now.
+_CHECKED = ("NODE_MAINTENANCE_IP", "NODE_MAC", "NODE_UUID", "NODE_CERT_FINGERPRINT", "MAC_CHECK")
 
 
 def read_nodes(directory: Path, facts: Mapping[str, str]) -> Iterable[Node]:
@@ -59,21 +57,13 @@ def _node(
     refuse_environment_only(own, env_file)
     patches = (*layers, *unread.patch_files(directory))
     built_in = {"NODE_NAME": name, "NODE_ROLE": str(role)}
-    hostname = own.get("NODE_HOSTNAME", name.replace("_", "-"))
-    if not endpoints.is_host_name(hostname):
-        raise InventoryError(
-            f"{env_file if 'NODE_HOSTNAME' in own else directory}: {hostname!r} is no host name",
-            hint="Use small letters, digits and - in between, 63 characters at most, and with a "
-            "domain 63 between dots and 253 in all; NODE_HOSTNAME in node.env sets another one "
-            "than the directory's name.",
-        )
-    address = _address(own, env_file)
+    given = Facts(own, (env_file,))
+    hostname = given.text("NODE_HOSTNAME") or name.replace("_", "-")
+    address = given.text("NODE_IP")
     if not address:
         known = {**cluster_facts, **own, **built_in, "NODE_HOSTNAME": hostname}
         address = _static_address(patches, directory, known)
-    for optional in ("NODE_MAINTENANCE_IP", "NODE_ENDPOINT"):
-        _check_node_endpoint(own, env_file, optional)
-    endpoint = own.get("NODE_ENDPOINT") or address
+    endpoint = given.text("NODE_ENDPOINT") or address
     derived = {
         "NODE_HOSTNAME": hostname,
         "NODE_IP": address,
@@ -84,39 +74,9 @@ def _node(
         mac = machine_facts.derived_mac(cluster_facts["ENV"], f"{role}-{name}")
         derived["NODE_MAC"] = mac
     facts = {**cluster_facts, **own, **built_in, **derived}
-    _check_identity(own, env_file)
-    one_of(own, env_file, "MAC_CHECK", ("on", "off"), "on")
+    for fact in _CHECKED:
+        given.text(fact)
     return Node(name, role, hostname, address, directory, patches, facts)
-
-
-def _address(facts: Mapping[str, str], path: Path) -> str:
-    text = facts.get("NODE_IP", "")
-    if not text:
-        return ""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        raise InventoryError(
-            f"{path}: NODE_IP={text!r} is no IP address",
-            hint="Give the address alone, without a prefix length, e.g. 10.0.1.11"
-            "\nA name, or a port, goes into NODE_ENDPOINT.",
-        ) from None
-    if address.is_unspecified or address.is_multicast:
-        raise InventoryError(
-            f"{path}: NODE_IP={text} is no address of a machine",
-            hint="Give the address at which the node's Talos API answers, e.g. 10.0.1.11",
-        )
-    return text
-
-
-def _check_node_endpoint(facts: Mapping[str, str], path: Path, name: str) -> None:
-    text = facts.get(name, "")
-    if text and endpoints.parsed(text) is None:
-        raise InventoryError(
-            f"{path}: {name}={text!r} is no address or name, with or without a port",
-            hint="Write it as in 10.0.1.11, node.example.com, node.example.com:50001 or "
-            "[fd00::11]:50001; without a port it is Talos's own, 50000.",
-        )
 
 
 def _static_address(patches: Iterable[Path], directory: Path, facts: Mapping[str, str]) -> str:
@@ -158,35 +118,6 @@ def text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InventoryError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _check_identity(facts: Mapping[str, str], path: Path) -> None:
-    """What tells the machine apart: ``NODE_MAC``, ``NODE_UUID``, ``NODE_CERT_FINGERPRINT``."""
-    mac = facts.get("NODE_MAC", "")
-    if mac and not _MAC.fullmatch(mac):
-        raise InventoryError(
-            f"{path}: NODE_MAC={mac!r} is no MAC address",
-            hint="Write six pairs with colons, e.g. 52:54:00:12:34:56",
-        )
-    if mac and int(mac[:2], 16) & 1:
-        raise InventoryError(
-            f"{path}: NODE_MAC={mac} is a multicast address, which no machine has",
-            hint="The second digit must be even, e.g. 52:54:00:12:34:56",
-        )
-    uuid = facts.get("NODE_UUID", "")
-    if uuid and not _UUID.fullmatch(uuid):
-        raise InventoryError(
-            f"{path}: NODE_UUID={uuid!r} is no UUID",
-            hint="Write it as 'talosctl get systeminformation --insecure' shows it, e.g. "
-            "4c4c4544-0042-3510-8052-b4c04f4d3332",
-        )
-    fingerprint = facts.get("NODE_CERT_FINGERPRINT", "")
-    if fingerprint and not canonical.is_fingerprint(fingerprint):
-        raise InventoryError(
-            f"{path}: NODE_CERT_FINGERPRINT={fingerprint!r} is no fingerprint",
-            hint="Write it as the console of the node in maintenance mode shows it: 44 characters "
-            "that end in =.",
-        )
 
 
 def is_plain(path: Path) -> bool:

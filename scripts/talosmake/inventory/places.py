@@ -1,9 +1,10 @@
-"""Where the secrets of environments stand in Git."""
+"""Where the secrets of environments, and the configuration, stand in Git."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+CONFIG = Path("config/config.yaml")
 SECRETS = Path("secrets")
 SHARED_BUNDLE = SECRETS / "secrets.yaml"
 SOPS_RULES = Path(".sops.yaml")

@@ -16,13 +16,15 @@ from jsonschema.exceptions import best_match
 from talosmake.base import merge
 from talosmake.base.errors import ConfigError
 from talosmake.base.program import ROOT
-from talosmake.inventory import environments, known_facts
+from talosmake.inventory import environments, known_facts, places
+from talosmake.inventory.fact_values import place_of_default
 from talosmake.inventory.model import Environment
 from talosmake.inventory.names import ALL
-from talosmake.patches import placeholders, positions
+from talosmake.patches import placeholders
 
-FILE = Path("config/config.yaml")
+FILE = places.CONFIG
 _SCHEMA = ROOT / "config/schemas/config.schema.yaml"
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def read(overrides: Mapping[str, Any]) -> Config:
     :param overrides: what ``--config`` and ``--configfile`` give.
     :raises ConfigError: for an unknown key or a wrong value.
     """
-    layers = [_file(ROOT / FILE)]
+    layers = [shipped()]
     if FILE.resolve() != ROOT / FILE:
         layers.append(_file(FILE))
     values: dict[str, Any] = {}
@@ -126,26 +128,25 @@ def _check_defaults(defaults: Mapping[str, str]) -> None:
     for name, value in defaults.items():
         if "$" in value or "{{" in value:
             known = known_facts.names() | defaults.keys()
-            placeholders.check_value(name, value, _place_of_default(name), known)
-
-
-def _place_of_default(name: str) -> str:
-    """The file and line that set a default; the file that people edit where they are not found."""
-    for path in (FILE, ROOT / FILE):
-        found = positions.of(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if (0, ("defaults", name)) in found:
-            return f"{path}:{found[0, ('defaults', name)].line}"
-    return f"{FILE} or --config"
+            where = place_of_default(name) or f"{FILE} or --config"
+            placeholders.check_value(name, value, where, known)
 
 
 @cache
-def _schema() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(_SCHEMA.read_text(encoding="utf-8"))
+def schema() -> dict[str, Any]:
+    """The JSON schema of config.yaml and ``--config``."""
+    text = _SCHEMA.read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     return content
 
 
+def shipped() -> dict[str, Any]:
+    """What holds where neither a project nor a caller says anything."""
+    return _file(ROOT / FILE)
+
+
 def _check(values: Mapping[str, Any]) -> None:
-    known = _schema()["properties"]
+    known = schema()["properties"]
     for key in values:
         if key not in known:
             near = get_close_matches(str(key), known, n=1)
@@ -154,7 +155,7 @@ def _check(values: Mapping[str, Any]) -> None:
                 + (f"; did you mean {near[0]}?" if near else ""),
                 hint=f"There are: {', '.join(known)}",
             )
-    error = best_match(Draft202012Validator(_schema()).iter_errors(values))
+    error = best_match(Draft202012Validator(schema()).iter_errors(values))
     if error is not None:
         where = ".".join(str(part) for part in error.absolute_path)
         raise ConfigError(

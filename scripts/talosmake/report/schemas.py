@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from talosmake.base import files
 from talosmake.base.errors import ToolError
-from talosmake.base.program import ROOT
 from talosmake.base.progress import say
-from talosmake.inventory import known_facts
+from talosmake.inventory import known_facts, settings
+from talosmake.inventory.known_facts import Fact
 from talosmake.inventory.model import Role
 
 # Talos's own schema of machine configs; set-up takes it from a Go module that talosctl is made of.
 TALOS = Path(sys.prefix) / "share/talos-schema/config.schema.json"
-_CONFIG = ROOT / "config/schemas/config.schema.yaml"
 DIRECTORY = Path("rendered_configs/schemas")
 PATCH = DIRECTORY / "patch.schema.json"
 CONFIG = DIRECTORY / "config.schema.json"
@@ -32,6 +30,8 @@ PATCHES = (
 )
 
 _FACT = {"type": "string", "pattern": r"\$\{[A-Z][A-Z0-9_]*\}"}
+_LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
+_LIMITS = ("minimum", "exclusiveMinimum", "maximum")
 _DELETE = {"enum": ["delete"], "description": "Delete this mapping of an earlier layer."}
 
 
@@ -88,9 +88,45 @@ def _loosened(schema: Any) -> Any:
     return kept
 
 
+def facts_schema() -> dict[str, Any]:
+    """The schema of facts as an editor takes it: of text in env files, or values in config.yaml."""
+    known = {name: _fact(fact) for name, fact in known_facts.facts().items()}
+    return {**known_facts.schema(), "properties": known}
+
+
+def _fact(fact: Fact) -> dict[str, Any]:
+    """One fact: what may be written, with text for numbers and booleans as well."""
+    text = _LINK.sub(r"\1", str(fact.entry["description"])).replace("`", "")
+    told = {"description": f"{text[0].upper()}{text[1:]}.", **_offered(fact)}
+    if fact.kind == "boolean":
+        return {**told, "enum": [True, False, "true", "false"]}
+    if fact.kind in ("integer", "number"):
+        limits = {key: fact.entry[key] for key in _LIMITS if key in fact.entry}
+        written = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"}
+        return {**told, "anyOf": [{"type": fact.kind, **limits}, written]}
+    if fact.kind == "array":
+        return {**told, "type": ["string", "integer"], "pattern": r"^ *([0-9]+ *)*$"}
+    # What has several spellings is checked where it is read, once it has its one form.
+    if "pattern" in fact.entry and not fact.format:
+        pattern = fact.entry["pattern"]
+        told["pattern"] = f"^$|({pattern})" if fact.may_be_empty else pattern
+        told["patternErrorMessage"] = fact.entry.get("x-hint", f"Write it as in {fact.example}")
+    return {**told, "enum": fact.entry["enum"]} if "enum" in fact.entry else told
+
+
+def _offered(fact: Fact) -> dict[str, Any]:
+    """What an editor completes: the default, and examples without the quotes of an env file."""
+    offered: dict[str, Any] = {}
+    if fact.default is not None and fact.kind != "array":
+        offered["default"] = fact.default
+    if fact.example:
+        offered["examples"] = [str(one).strip('"') for one in fact.entry["examples"]]
+    return offered
+
+
 def config_schema(config: dict[str, Any]) -> dict[str, Any]:
     """The schema of config.yaml, with the facts that talosmake knows below ``defaults``."""
-    known = {key: value for key, value in known_facts.schema().items() if key != "$schema"}
+    known = {key: value for key, value in facts_schema().items() if key != "$schema"}
     own = config["properties"]["defaults"]
     return {**config, "properties": {**config["properties"], "defaults": {**known, **own}}}
 
@@ -112,17 +148,20 @@ def write() -> None:
             f"{TALOS}: Talos's schema of machine configs is not there",
             hint="Run: make setup (it needs Go for this, or the Go that it fetches itself)",
         ) from None
-    config = yaml.safe_load(_CONFIG.read_text(encoding="utf-8"))
     files.private_directory(DIRECTORY.parent)
     DIRECTORY.mkdir(exist_ok=True)
-    made = {PATCH: patch_schema(talos), CONFIG: config_schema(config), FACTS: known_facts.schema()}
+    made = {
+        PATCH: patch_schema(talos),
+        CONFIG: config_schema(settings.schema()),
+        FACTS: facts_schema(),
+    }
     for path, schema in made.items():
         files.write_atomically(path, json.dumps(schema, indent=1) + "\n")
-    settings = json.dumps(editor_settings(), indent=2)
+    switched_on = json.dumps(editor_settings(), indent=2)
     say(
         f"{', '.join(map(str, made))}: written\n"
         "VS Code with the YAML extension: add this to .vscode/settings.json\n"
-        f"{settings}\n"
+        f"{switched_on}\n"
         "Any editor with yaml-language-server, for one file: make this its first line\n"
         f"# yaml-language-server: $schema=<way to the project>/{PATCH}"
     )

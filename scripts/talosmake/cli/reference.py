@@ -1,0 +1,121 @@
+"""The tables of the documentation that are made of the schemas and of the targets (make reference).
+
+They stand between ``<!-- table: … -->`` and ``<!-- end of table -->`` in docs/*.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from talosmake.base.program import ROOT
+from talosmake.cli import targets
+from talosmake.inventory import known_facts, settings
+from talosmake.inventory.known_facts import Fact
+
+DOCS = ROOT / "docs"
+_BLOCK = re.compile(r"(<!-- table: (.+) -->\n)(?:.*\n)*?(<!-- end of table -->\n)")
+
+
+def filled(text: str) -> str:
+    """A page with its tables made again (pure).
+
+    :raises KeyError: for a table or a fact that there is none of.
+    """
+
+    def made(block: re.Match[str]) -> str:
+        kind, *names = block[2].split()
+        lines = _TABLES[kind](names)
+        return "".join((block[1], *(f"{line}\n" for line in lines), block[3]))
+
+    return _BLOCK.sub(made, text)
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Each page that is not as it would be made, and how it would be."""
+    for path in sorted(DOCS.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        if (wanted := filled(text)) != text:
+            yield path, wanted
+
+
+def _facts(names: Iterable[str]) -> Iterator[str]:
+    """A table of facts: of those that have one of the names for their table, and of single ones."""
+    yield from ("| | without it | |", "|---|---|---|")
+    known = known_facts.facts()
+    for name in names:
+        in_table = [fact for fact in known.values() if fact.table == name]
+        for fact in in_table or [known[name]]:
+            yield _row(f"`{fact.name}`", _default(fact), _description(fact))
+
+
+def _default(fact: Fact) -> str:
+    if fact.is_required:
+        return "required"
+    if fact.kind == "array":
+        return "none"
+    return str(fact.entry.get("x-default", "")) or _value(fact.default)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`"
+
+
+def _description(fact: Fact) -> str:
+    text = str(fact.entry["description"])
+    words = [f"`{word}`" for word in fact.entry.get("enum", ())]
+    if words and not any(word in text for word in words):
+        text += f": {', '.join(words[:-1])} or {words[-1]}"
+    rules = fact.entry.get("items", fact.entry)
+    if "maximum" in rules:
+        above = "exclusiveMinimum" in rules
+        least = f"above {rules['exclusiveMinimum']}," if above else rules["minimum"]
+        unit = f"{fact.unit}: " if fact.unit else ""
+        text += f" ({unit}{least} to {rules['maximum']})"
+    return f"{text}, e.g. `{fact.example}`" if fact.example and fact.example not in text else text
+
+
+def _config(_: Iterable[str]) -> Iterator[str]:
+    """The table of the keys of config.yaml and ``--config``."""
+    yield from ("| | without it | |", "|---|---|---|")
+    shipped = settings.shipped()
+    for key, entry in settings.schema()["properties"].items():
+        default = "" if key == "defaults" else _value(shipped.get(key))
+        words = [_value(word) for word in entry.get("enum", ()) if isinstance(word, str)]
+        of = [
+            f"`{target.name}`" for target in targets.TARGETS if key in target.keys and target.name
+        ]
+        parts = [entry["description"].rstrip(".")]
+        if words:
+            parts.append(f"{', '.join(words[:-1])} or {words[-1]}")
+        yield _row(f"`{key}`", default, ": ".join(parts) + (f" ({', '.join(of)})" if of else ""))
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _targets(_: Iterable[str]) -> Iterator[str]:
+    return targets.table()
+
+
+_TABLES: dict[str, Callable[[Iterable[str]], Iterator[str]]] = {
+    "facts": _facts,
+    "config": _config,
+    "targets": _targets,
+}
+
+
+def main() -> None:
+    """Write the pages whose tables have changed."""
+    for path, text in pages():
+        path.write_text(text, encoding="utf-8")
+        print(f"{path.relative_to(ROOT)}: written")
+
+
+if __name__ == "__main__":
+    main()
