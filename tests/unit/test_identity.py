@@ -12,6 +12,7 @@ import yaml
 from talosmake.base.errors import PatchError
 from talosmake.inventory import environments
 from talosmake.inventory.model import Cluster, Role
+from talosmake.patches import layout
 from talosmake.render import identity, machine_config
 from talosmake.secrets import age, bundles
 from talosmake.talos import generate
@@ -65,7 +66,9 @@ def foreign(role: Role) -> dict[str, Any]:
     return dict(config)
 
 
-PLACES = [".".join(keys) for keys in identity._SECRETS if "aescbc" not in keys[1]]
+PLACES = [
+    setting.places[0].label for setting in identity._SECRETS if setting is not layout.AESCBC_SECRET
+]
 
 
 @pytest.mark.parametrize("path", LAYERS)

@@ -16,7 +16,7 @@ from talosmake.artifact import archive
 from talosmake.base import files, git, marker
 from talosmake.base.errors import ArtifactError, InventoryError, SecretsError, ToolError
 from talosmake.base.progress import say, warn
-from talosmake.base.redact import scalars
+from talosmake.base.redact import pem_lines, scalars
 from talosmake.base.tools import AGE, HELM, SOPS, TALOSCTL
 from talosmake.checks import lint
 from talosmake.checks.finding import report
@@ -159,7 +159,9 @@ def _bundle_secrets(environment: Environment) -> list[str]:
     """The secret values of the bundle: all but certificates and the cluster's public ID."""
     [bundle] = disclosure.parsed(bundles.bundle_of(environment)).values()
     public = {pair.get("crt") for pair in bundle["certs"].values()} | {bundle["cluster"]["id"]}
-    return [value for value in scalars(bundle) if value not in public and len(value) >= _SHORTEST]
+    secret = [value for value in scalars(bundle) if value not in public]
+    lines = [line for value in secret for line in pem_lines(value)]
+    return [value for value in (*secret, *lines) if len(value) >= _SHORTEST]
 
 
 def refuse_leaks(members: Mapping[str, bytes], values: list[str]) -> None:

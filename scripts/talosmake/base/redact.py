@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +17,7 @@ REDACTED = "<redacted>"
 _SHORTEST = 6
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_PEM = "-----"
 # How Talos's decoder starts a list of keys, which is YAML with all that stands below them.
 _UNKNOWN_KEYS = "unknown keys found during decoding:"
 
@@ -47,6 +50,23 @@ def scalars(value: Any) -> Iterator[str]:
             yield from scalars(item)
     elif value is not None:
         yield str(value)
+
+
+def pem(value: str) -> str:
+    """The certificate or key in a value that is base64 of PEM, as bundles have it; "" for others.
+
+    Machine configs have it in this form from contract 1.14 on, outside machine and cluster.
+    """
+    try:
+        text = base64.b64decode(value, validate=True).decode("ascii").strip()
+    except (binascii.Error, ValueError):
+        return ""
+    return text if text.startswith(_PEM) else ""
+
+
+def pem_lines(value: str) -> list[str]:
+    """The lines of :func:`pem` that tell something of it: those between its first and last one."""
+    return [line for line in pem(value).splitlines() if not line.startswith(_PEM)]
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

@@ -2,8 +2,8 @@
 
 A secret is known by its own form, such as a private key's first line (:func:`signs`), or by the
 keys that lead to it (:func:`is_secret_at`). The keys are those that Talos itself redacts
-(``Redact`` in pkg/machinery/config/types, 1.13.0), and those of what people put into patches beside
-it: manifests, settings of extensions, access to clusters.
+(``Redact`` in pkg/machinery/config/types, 1.13.0 and 1.14.1), and those of what people put into
+patches beside it: manifests, settings of extensions, access to clusters.
 
 What is shown is hidden by a wider rule, :func:`secret_key`: a value too much is no harm there.
 """
@@ -26,7 +26,7 @@ _NAME = re.compile(
     r"|(bootstrap)?token|(secretbox|aescbc)encryptionsecret"
     # What else people have: kubeconfigs, cloud and VPN accounts.
     r"|clientkeydata|passwd|pwd|psk|(auth|api|secret|secretaccess)key"
-    r"|(auth|access|refresh|bearer)token|(client|shared)secret"
+    r"|(auth|access|refresh|bearer)token|(client|shared|cluster)secret"
 )
 # Words that are harmless elsewhere, by the keys right above them; a document's kind is the first.
 _BELOW = {

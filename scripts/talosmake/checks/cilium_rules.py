@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from talosmake.base.yamls import lookup
 from talosmake.checks.finding import Finding, NodeView
 from talosmake.inventory.model import Role
+from talosmake.patches import layout
 from talosmake.render import cilium_network
 
 
@@ -20,9 +20,9 @@ def cilium_values(view: NodeView) -> Iterator[Finding]:
     if environment.cilium is None or view.node.role is not Role.CONTROLPLANE:
         return
     values = view.read_cilium()
-    main = view.config.get(("", ""), {})
-    subnets = cilium_network.of_documents([main])
-    kube_prism = lookup(main, "machine", "features", "kubePrism")
+    documents = view.config.values()
+    subnets = cilium_network.of_documents(documents)
+    kube_prism = layout.value(documents, layout.KUBE_PRISM)
     wrong = [
         *cilium_network.contradictions(values, subnets),
         *cilium_network.pools_over_node(values, view.node.address),

@@ -15,6 +15,7 @@ from talosmake.base.yamls import lookup
 from talosmake.checks.finding import EnvironmentView, Finding, NodeView
 from talosmake.checks.network_rules import address_of, serves, static_addresses, vips
 from talosmake.inventory import elsewhere, known_facts
+from talosmake.patches import layout
 from talosmake.secrets import encrypted
 
 _RULES = ".sops.yaml"
@@ -52,7 +53,8 @@ def endpoint(view: EnvironmentView) -> Iterator[Finding]:
             f"CLUSTER_ENDPOINT={environment.cluster.endpoint}: {host} is no control plane's "
             "address, no VIP, and no certSAN",
             f"Correct it, or add the VIP (Layer2VIPConfig) to {shared}. Where a load balancer or "
-            f"DNS leads to the control planes, name it there in cluster.apiServer.certSANs: {host}",
+            "DNS leads to the control planes, name it there in "
+            f"{layout.API_CERT_SANS.label(environment.cluster.contract)}: {host}",
         )
 
 
@@ -73,9 +75,8 @@ def vip_address(view: EnvironmentView) -> Iterator[Finding]:
 
 
 def _cert_sans(view: NodeView) -> Iterator[str]:
-    for entry in view.machine:
-        for keys in (("machine", "certSANs"), ("cluster", "apiServer", "certSANs")):
-            value = lookup(entry.content, *keys)
+    for entry in view.entries:
+        for _, value in layout.found(entry.content, layout.CERT_SANS, layout.API_CERT_SANS):
             yield from map(str, value if isinstance(value, list) else ())
 
 

@@ -19,14 +19,18 @@ from talosmake.base.yamls import lookup
 from talosmake.checks.finding import Entry, Finding, NodeView
 from talosmake.inventory import canonical
 from talosmake.inventory.model import Role
+from talosmake.patches import layout
 from talosmake.patches.positions import Keys
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 # What `talosctl gen config` gives a cluster whose patches say nothing.
-DEFAULT_SUBNETS = {"podSubnets": "10.244.0.0/16", "serviceSubnets": "10.96.0.0/12"}
-_WHAT = {"podSubnets": "pods", "serviceSubnets": "services"}
+DEFAULT_SUBNETS = {
+    layout.POD_SUBNETS: "10.244.0.0/16",
+    layout.SERVICE_SUBNETS: "10.96.0.0/12",
+}
+_WHAT = {layout.POD_SUBNETS: "pods", layout.SERVICE_SUBNETS: "services"}
 # Links that lead out of the machine, unlike VLANs and tunnels on top of them; "" is
 # `machine.network.interfaces`.
 _CARDS = ("", "LinkConfig", "BondConfig", "BridgeConfig")
@@ -151,18 +155,17 @@ def networks(view: NodeView) -> list[_Defined]:
 
 def subnet(view: NodeView) -> Iterator[Finding]:
     """A pod or service subnet is no CIDR, or there is more than one of a family."""
-    for entry in view.machine:
-        for key in DEFAULT_SUBNETS:
-            keys: Keys = ("cluster", "network", key)
+    for entry in view.entries:
+        for setting, default in DEFAULT_SUBNETS.items():
+            keys, items = _written(entry, setting)
             families = []
-            for index, item in enumerate(_list(entry.content, "cluster", "network", key)):
+            for index, item in enumerate(items):
                 problem = _no_subnet(str(item))
                 if problem:
                     yield Finding(
                         entry.where(*keys, index),
                         f"{entry.label(keys)}: {entry.shown(keys, f'{item} {problem}')}",
-                        f"Write the network's first address and its prefix length, e.g. "
-                        f"{DEFAULT_SUBNETS[key]}",
+                        f"Write the network's first address and its prefix length, e.g. {default}",
                     )
                 elif (network := _network(str(item))) is not None:
                     families.append(network.version)
@@ -173,6 +176,12 @@ def subnet(view: NodeView) -> Iterator[Finding]:
                     "one for IPv4 and one for IPv6",
                     "Keep one of each.",
                 )
+
+
+def _written(entry: Entry, setting: layout.Setting) -> tuple[Keys, list[Any]]:
+    """The way to a list in a document, and its items; none where the document has none."""
+    lists = (one for one in layout.found(entry.content, setting) if isinstance(one[1], list))
+    return next(lists, ((), []))
 
 
 def _no_subnet(text: str) -> str:
@@ -189,11 +198,10 @@ def cluster_subnets(view: NodeView) -> Iterator[tuple[str, Network, Place | None
 
     Later layers replace these two lists (Talos docs: Configuration Patches).
     """
-    for key, default in DEFAULT_SUBNETS.items():
+    for setting, default in DEFAULT_SUBNETS.items():
         texts: list[tuple[str, Place | None]] = [(default, None)]
-        for entry in view.machine:
-            written = _list(entry.content, "cluster", "network", key)
-            keys: Keys = ("cluster", "network", key)
+        for entry in view.entries:
+            keys, written = _written(entry, setting)
             if written:
                 texts = [
                     (str(text), Place(str(text), entry, (*keys, index)))
@@ -201,7 +209,7 @@ def cluster_subnets(view: NodeView) -> Iterator[tuple[str, Network, Place | None
                 ]
         for text, place in texts:
             if "/" in text and (network := _network(text)) is not None:
-                yield _WHAT[key], network, place
+                yield _WHAT[setting], network, place
 
 
 def subnet_overlap(view: NodeView) -> Iterator[Finding]:
@@ -226,9 +234,13 @@ def subnet_overlap(view: NodeView) -> Iterator[Finding]:
             yield Finding(
                 where or other_where,
                 f"{said}, and {other_said}: they overlap",
-                "Give each a range of its own: cluster.network.podSubnets and serviceSubnets in "
+                f"Give each a range of its own: {_subnets(view)} in "
                 f"{view.environment.directory / 'common.yaml'}, for all nodes alike.",
             )
+
+
+def _subnets(view: NodeView) -> str:
+    return f"{layout.POD_SUBNETS.label(view.environment.cluster.contract)} and serviceSubnets"
 
 
 def address_outside(view: NodeView) -> Iterator[Finding]:
@@ -308,16 +320,16 @@ def _node_outside(view: NodeView, address: Address, defined: list[_Defined]) -> 
 
 
 def _subnets_for_node(view: NodeView) -> Iterator[tuple[Entry, Keys, list[str]]]:
-    places: list[tuple[str, ...]] = [("machine", "kubelet", "nodeIP", "validSubnets")]
+    settings = [layout.NODE_IP_SUBNETS]
     if view.node.role is Role.CONTROLPLANE:
-        places.append(("cluster", "etcd", "advertisedSubnets"))
-    for keys in places:
+        settings.append(layout.ETCD_SUBNETS)
+    for setting in settings:
         # Layers add to these lists, so one that fits is enough.
-        written = [(entry, _list(entry.content, *keys)) for entry in view.machine]
-        texts = [str(text) for _, items in written for text in items]
-        last = next((entry for entry, items in reversed(written) if items), None)
+        written = [(entry, *_written(entry, setting)) for entry in view.entries]
+        texts = [str(text) for _, _, items in written for text in items]
+        last = next(((entry, keys) for entry, keys, items in reversed(written) if items), None)
         if last is not None:
-            yield last, keys, texts
+            yield *last, texts
 
 
 def _in_any(address: Address, found: list[_Defined]) -> bool:
@@ -331,9 +343,7 @@ def _listed(found: list[_Defined]) -> str:
 def node_endpoint(view: NodeView) -> Iterator[Finding]:
     """The address where talosctl connects to the node is not in the node's own certificate."""
     node = view.node
-    named = [
-        str(name) for entry in view.machine for name in _list(entry.content, "machine", "certSANs")
-    ]
+    named = [str(name) for entry in view.entries for name in _written(entry, layout.CERT_SANS)[1]]
     host = node.endpoint_host
     if host != node.address and not any(serves(name, host) for name in named):
         yield Finding(

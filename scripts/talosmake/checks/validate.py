@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from talosmake.base import marker
 from talosmake.base.errors import ValidationError
 from talosmake.base.redact import redact, without_quotes
-from talosmake.base.yamls import lookup
 from talosmake.checks import lint
 from talosmake.inventory.model import Environment, Node
-from talosmake.patches import positions
+from talosmake.patches import layout, positions
 from talosmake.patches.patch import Patch
 from talosmake.render.machine_config import known_secrets, read_layers
 from talosmake.talos import generate
@@ -107,11 +106,10 @@ def _explained(environment: Environment, node: Node, error: ValidationError) -> 
 
 def _kernel_arguments(layers: Sequence[Patch]) -> list[str]:
     """The places of machine.install.extraKernelArgs in a node's patches."""
-    keys = ("machine", "install", "extraKernelArgs")
     found = []
     for patch in layers:
         for number, document in enumerate(patch.documents):
-            if lookup(document, *keys):
+            for keys, _ in layout.found(document, layout.KERNEL_ARGUMENTS):
                 # Lines of encrypted files are not those that one edits.
                 at = None if patch.secret else positions.of(patch.text).get((number, keys))
                 found.append(f"{patch.path}:{at.line}" if at else str(patch.path))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from talosmake.base.tools import numbers
 from talosmake.base.yamls import lookup
-from talosmake.checks.finding import Entry, Finding, NodeView, at, leaves
+from talosmake.checks.finding import Entry, Finding, NodeView, leaves
 from talosmake.inventory.model import Role
-from talosmake.patches import placeholders
+from talosmake.patches import layout, placeholders
 from talosmake.patches.positions import Keys
-from talosmake.render.fit import CONTROL_PLANE_ONLY
 from talosmake.render.hints import DELETE_ITEM
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
@@ -19,14 +18,8 @@ _VERSION = re.compile(r"v?(\d+\.\d+\.\d+)")
 # Documents that Talos acts on where etcd runs, and nowhere else
 # (Talos docs: Virtual (shared) IP).
 _CONTROL_PLANE_KINDS = ("Layer2VIPConfig", "HCloudVIPConfig")
-_KUBERNETES_IMAGES = (
-    ("machine", "kubelet", "image"),
-    ("cluster", "apiServer", "image"),
-    ("cluster", "controllerManager", "image"),
-    ("cluster", "proxy", "image"),
-    ("cluster", "scheduler", "image"),
-)
-_INSTALLER_IMAGE = ("machine", "install", "image")
+# A disk by its path in an expression (CEL): disk.dev_path == "/dev/sda".
+_DEV_PATH = re.compile(r"\bdev_path\s*==\s*([\"'])(?P<path>.*?)\1")
 # How null is written, as the loader of patches shows it.
 _NULLS = ("", "~", "null", "Null", "NULL")
 _DELETE_KEY = "To remove what Talos or an earlier layer sets:  {key}: {{$patch: delete}}"
@@ -34,13 +27,9 @@ _DELETE_KEY = "To remove what Talos or an earlier layer sets:  {key}: {{$patch: 
 
 def disk_path(view: NodeView) -> Iterator[Finding]:
     """A disk is named by something else than a path below /dev."""
-    for entry in view.machine:
-        disks: list[Keys] = [("machine", "install", "disk")]
-        more = lookup(entry.content, "machine", "disks")
-        disks += [("machine", "disks", index, "device") for index in range(len(more or ()))]
-        for keys in disks:
-            value = at(entry.content, keys)
-            if value and value not in _NULLS and not re.match(r"/dev/[^/]", str(value)):
+    for entry in view.entries:
+        for keys, value in _disks(entry):
+            if value and value not in _NULLS and not re.match(r"/dev/[^/]", value):
                 yield Finding(
                     entry.where(*keys),
                     f"{entry.label(keys)}: {entry.shown(keys, value)} is no path of a disk",
@@ -49,33 +38,45 @@ def disk_path(view: NodeView) -> Iterator[Finding]:
                 )
 
 
+def _disks(entry: Entry) -> Iterator[tuple[Keys, str]]:
+    """The disks that a document names by their paths."""
+    for keys, value in layout.found(entry.content, layout.INSTALL_DISK):
+        by_expression = [match["path"] for match in _DEV_PATH.finditer(str(value))]
+        for path in by_expression if entry.identity[0] else [str(value)]:
+            yield keys, path
+    more = lookup(entry.content, "machine", "disks")
+    for index, disk in enumerate(more if isinstance(more, list) else ()):
+        yield ("machine", "disks", index, "device"), str(lookup(disk, "device") or "")
+
+
 def disk_not_given(view: NodeView) -> Iterator[Finding]:
     """No patch names the disk to install to, so it is the default, /dev/sda."""
-    given = ("disk", "diskSelector")
-    for entry in view.machine:
-        if any(lookup(entry.content, "machine", "install", key) for key in given):
+    given = (layout.INSTALL_DISK, layout.INSTALL_SELECTOR)
+    for entry in view.entries:
+        if any(value for _, value in layout.found(entry.content, *given)):
             return
+    contract = view.environment.cluster.contract
+    how = layout.INSTALL_DISK.label(contract)
+    how += " (or diskSelector)" if contract < layout.DOCUMENTS else ""
     yield Finding(
         str(view.environment.directory),
         "no patch names the disk to install Talos on, so it is the default, /dev/sda",
-        f"Set machine.install.disk (or diskSelector), e.g. in "
-        f"{view.environment.directory / 'common.yaml'}; naming /dev/sda there is fine.",
+        f"Set {how}, e.g. in {view.environment.directory / 'common.yaml'}; naming /dev/sda there "
+        "is fine.",
     )
 
 
 def host_name(view: NodeView) -> Iterator[Finding]:
     """A host name is none."""
-    places = {"HostnameConfig": ("hostname",), "": ("machine", "network", "hostname")}
     for entry in view.entries:
-        keys = places.get(entry.identity[0])
-        value = lookup(entry.content, *keys) if keys else None
-        if keys and value and not _is_host_name(str(value)):
-            yield Finding(
-                entry.where(*keys),
-                f"{entry.label(keys)}: {entry.shown(keys, value)} is no host name",
-                "Use letters, digits and - in between, 63 characters at most between dots. "
-                "Kubernetes names the node by it.",
-            )
+        for keys, value in layout.found(entry.content, layout.HOSTNAME):
+            if value and not _is_host_name(str(value)):
+                yield Finding(
+                    entry.where(*keys),
+                    f"{entry.label(keys)}: {entry.shown(keys, value)} is no host name",
+                    "Use letters, digits and - in between, 63 characters at most between dots. "
+                    "Kubernetes names the node by it.",
+                )
 
 
 def _is_host_name(name: str) -> bool:
@@ -85,53 +86,53 @@ def _is_host_name(name: str) -> bool:
 def kubernetes_image(view: NodeView) -> Iterator[Finding]:
     """An image of Kubernetes has another version than KUBERNETES_VERSION."""
     wanted = view.environment.cluster.kubernetes_version
-    for entry in view.machine:
-        for keys in _KUBERNETES_IMAGES:
-            yield from _image(view, entry, keys, "KUBERNETES_VERSION", wanted)
+    for entry in view.entries:
+        yield from _images(view, entry, layout.KUBERNETES_IMAGES, "KUBERNETES_VERSION", wanted)
 
 
 def installer_image(view: NodeView) -> Iterator[Finding]:
     """The installer's image has another version than TALOS_VERSION."""
     wanted = view.environment.cluster.talos_version.removeprefix("v")
-    for entry in view.machine:
-        yield from _image(view, entry, _INSTALLER_IMAGE, "TALOS_VERSION", wanted)
+    for entry in view.entries:
+        yield from _images(view, entry, [layout.INSTALL_IMAGE], "TALOS_VERSION", wanted)
 
 
-def _image(
-    view: NodeView, entry: Entry, keys: tuple[str, ...], fact: str, wanted: str
+def _images(
+    view: NodeView, entry: Entry, settings: Sequence[layout.Setting], fact: str, wanted: str
 ) -> Iterator[Finding]:
-    image = str(lookup(entry.content, *keys) or "")
-    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
-    version = _VERSION.match(tag)
     bare = not view.environment.facts.get(fact, "").startswith("v")
-    if version and tag.removeprefix("v") != wanted and version[1] != wanted:
-        yield Finding(
-            entry.where(*keys),
-            f"{entry.label(keys)}: {entry.shown(keys, image)} is not of "
-            f"{fact}={view.environment.facts.get(fact)}",
-            f"Leave the image out, or write its tag as {'v' * bare}${{{fact}}}; "
-            f"the version stands in {view.environment.env_file}.",
-        )
+    for keys, value in layout.found(entry.content, *settings):
+        image = str(value)
+        tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+        version = _VERSION.match(tag)
+        if version and tag.removeprefix("v") != wanted and version[1] != wanted:
+            yield Finding(
+                entry.where(*keys),
+                f"{entry.label(keys)}: {entry.shown(keys, image)} is not of "
+                f"{fact}={view.environment.facts.get(fact)}",
+                f"Leave the image out, or write its tag as {'v' * bare}${{{fact}}}; "
+                f"the version stands in {view.environment.env_file}.",
+            )
 
 
 def kernel_arguments(view: NodeView) -> Iterator[Finding]:
     """Kernel arguments for a machine that takes those of its image (a UKI)."""
-    keys = ("machine", "install", "extraKernelArgs")
     why = _boots_a_uki(view)
-    for entry in view.machine:
-        if why and lookup(entry.content, *keys):
-            yield Finding(
-                entry.where(*keys),
-                f"{entry.label(keys)}: is not used, because {why}, so that Talos takes the "
-                "kernel's arguments from its image",
-                "Move them into a schematic, customization.extraKernelArgs, named by "
-                f"TALOS_SCHEMATIC in {view.environment.env_file} (docs/vms.md, Schematics).",
-            )
+    for entry in view.entries:
+        for keys, value in layout.found(entry.content, layout.KERNEL_ARGUMENTS):
+            if why and value:
+                yield Finding(
+                    entry.where(*keys),
+                    f"{entry.label(keys)}: is not used, because {why}, so that Talos takes the "
+                    "kernel's arguments from its image",
+                    "Move them into a schematic, customization.extraKernelArgs, named by "
+                    f"TALOS_SCHEMATIC in {view.environment.env_file} (docs/vms.md, Schematics).",
+                )
 
 
 def _boots_a_uki(view: NodeView) -> str:
     """Why a machine boots by systemd-boot from a UKI; "" where that is not known."""
-    image = at(view.config.get(("", ""), {}), _INSTALLER_IMAGE)
+    image = layout.value(view.config.values(), layout.INSTALL_IMAGE)
     if "-secureboot/" in str(image):
         return "the installer is one for secure boot"
     firmware = view.node.facts.get("VM_FIRMWARE", "efi")
@@ -150,7 +151,7 @@ def control_plane_settings(view: NodeView) -> Iterator[Finding]:
     for entry in view.entries:
         keys: list[tuple[str, ...]] = [
             ("cluster", key)
-            for key in CONTROL_PLANE_ONLY
+            for key in layout.CONTROL_PLANE_ONLY
             if lookup(entry.content, "cluster", key) not in (None, *_NULLS)
         ]
         keys += [("machine", "controlPlane")] * bool(

@@ -6,11 +6,11 @@ import ipaddress
 from collections.abc import Callable
 
 from talosmake.base.errors import InventoryError
-from talosmake.base.yamls import lookup
 from talosmake.inventory import machine_facts
 from talosmake.inventory.model import Environment, Node, Role
 from talosmake.inventory.names import ALL, environment_names
 from talosmake.inventory.nodes import is_plain, patch_with, text_of
+from talosmake.patches import layout
 
 
 def check_together(environment: Environment) -> None:
@@ -81,7 +81,8 @@ def _check_host_names(environment: Environment) -> None:
             "etcd and to Kubernetes",
             hint="Give each its own before the first dot, by NODE_HOSTNAME in "
             f"{node.env_file} or {other.env_file}.\nOn bare metal, workers may share it where "
-            "machine.kubelet.registerWithFQDN is true in their patches.",
+            f"{layout.REGISTER_WITH_FQDN.label(environment.cluster.contract)} is true in their "
+            "patches.",
         )
 
 
@@ -97,11 +98,11 @@ def _registers_with_fqdn(node: Node) -> bool:
         patch_with(path, text_of(path), node.facts) for path in node.patches if is_plain(path)
     )
     said = [
-        lookup(document, "machine", "kubelet", "registerWithFQDN")
+        value
         for patch in patches
-        for document in patch.documents
+        for value in layout.values(patch.documents, layout.REGISTER_WITH_FQDN)
     ]
-    return next((value for value in reversed(said) if value is not None), "false") == "true"
+    return said[-1:] == ["true"]
 
 
 def _check_loopback(environment: Environment) -> None:

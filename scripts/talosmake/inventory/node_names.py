@@ -19,6 +19,7 @@ from talosmake.base.errors import InventoryError
 from talosmake.base.yamls import lookup
 from talosmake.inventory import endpoints
 from talosmake.inventory.model import Environment, Node, Role
+from talosmake.patches import layout
 
 _T = TypeVar("_T")
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -48,11 +49,9 @@ def of_config(config: bytes) -> Name:
     """
     full, registers_in_full = "", False
     for document in _documents(config):
-        named = lookup(document, "machine", "network", "hostname")
-        if lookup(document, "kind") == "HostnameConfig":
-            named = lookup(document, "hostname")
+        named = layout.value([document], layout.HOSTNAME)
         full = str(named).lower() if named else full
-        whole = lookup(document, "machine", "kubelet", "registerWithFQDN")
+        whole = layout.value([document], layout.REGISTER_WITH_FQDN)
         registers_in_full |= str(whole).lower() == "true"
     short = endpoints.short_name(full)
     if not short or len(short) > _LONGEST:
@@ -158,10 +157,7 @@ def _where(environment: Environment, node: Node) -> str:
         if path.name.endswith(".sops.yaml"):
             continue
         for document in _documents(_read(path)):
-            legacy = lookup(document, "machine", "network", "hostname")
-            if legacy or (
-                lookup(document, "kind") == "HostnameConfig" and document.get("hostname")
-            ):
+            if layout.value([document], layout.HOSTNAME):
                 return f"set in {path}"
     return str(environment.paths.config(node))
 

@@ -17,8 +17,8 @@ from talosmake.base import files, merge
 from talosmake.base.errors import PatchError
 from talosmake.base.tools import HELM
 from talosmake.base.yamls import lookup
-from talosmake.inventory.model import Cilium, CniInstall, Environment
-from talosmake.patches import placeholders
+from talosmake.inventory.model import Cilium, CniInstall, Environment, Role
+from talosmake.patches import layout, placeholders
 from talosmake.patches.inject import inject
 from talosmake.patches.patch import Patch
 from talosmake.render import cilium_installer, cilium_network, helm, manifests
@@ -91,7 +91,7 @@ def write_layer(environment: Environment) -> None:
 
 
 def render_layer(environment: Environment) -> str:
-    """The layer as text: a patch with ``cluster.inlineManifests``."""
+    """The layer as text: a patch with inline manifests."""
     cilium = environment.cilium
     if cilium is None:
         raise AssertionError("asked for where CNI_INSTALL is none")
@@ -113,8 +113,16 @@ def render_layer(environment: Environment) -> str:
                 "it. Have it made\nin the cluster; Cilium does with hubble.tls.auto.method: "
                 "cronJob.",
             )
-    entries = [{"name": each.name, "contents": each.contents} for each in inlined]
-    return _yaml([{"cluster": {"inlineManifests": entries}}])
+    return _yaml(_as_patch(inlined, environment.cluster.contract))
+
+
+def _as_patch(inlined: Iterable[Manifest], contract: tuple[int, int]) -> list[dict[str, Any]]:
+    """The documents that bring inline manifests."""
+    if contract < layout.DOCUMENTS:
+        entries = [{"name": each.name, "contents": each.contents} for each in inlined]
+        return [{"cluster": {"inlineManifests": entries}}]
+    head = {"apiVersion": "v1alpha1", "kind": layout.INLINE_MANIFEST}
+    return [{**head, "name": each.name, "manifest": each.contents} for each in inlined]
 
 
 def _yaml(documents: Iterable[Any]) -> str:
@@ -279,12 +287,26 @@ def _rendered_chart(
 # --- what fits to Cilium in other layers ----------------------------------------------------------
 
 
-def network_layer(contract: tuple[int, int]) -> str:
-    """What all nodes need beside Cilium: no other network, no kube-proxy, and KubePrism.
+_NO_OTHER_NETWORK = f"""\
+apiVersion: v1alpha1
+kind: {layout.FLANNEL}
+$patch: delete
+---
+apiVersion: v1alpha1
+kind: KubeProxyConfig
+enabled: false
+"""
+
+
+def network_layer(contract: tuple[int, int], role: Role) -> str:
+    """What nodes need beside Cilium: no other network, no kube-proxy, and KubePrism.
 
     :param contract: KubePrism is on by itself from contract 1.6 on, and unknown before 1.5 (Talos
         docs: KubePrism).
+    :param role: where network and kube-proxy are documents, workers have none of them.
     """
+    if contract >= layout.DOCUMENTS:
+        return _NO_OTHER_NETWORK if role is Role.CONTROLPLANE else ""
     layer: dict[str, Any] = {
         "cluster": {"network": {"cni": {"name": "none"}}, "proxy": {"disabled": True}}
     }
@@ -311,15 +333,17 @@ def check_patch(environment: Environment, patch: Patch) -> None:
 
 
 def _contradictions(document: Mapping[str, Any]) -> Iterator[str]:
-    cni = lookup(document, "cluster", "network", "cni", "name")
+    kind = layout.kind_of(document)
+    if kind:
+        yield from _contradicting_document(kind, document)
+        return
+    cni = lookup(document, *layout.CNI_NAME.places[0].keys)
     if cni not in (None, "", "none"):
         yield f"cluster.network.cni.name: {cni}"
-    for keys in (
-        ("cluster", "proxy", "disabled"),
-        ("machine", "features", "kubePrism", "enabled"),
-    ):
-        if str(lookup(document, *keys)).lower() in ("false", "no", "off", "n"):
-            yield f"{'.'.join(keys)}: false"
+    for setting in (layout.PROXY_DISABLED, layout.KUBE_PRISM_ENABLED):
+        for keys, value in layout.found(document, setting):
+            if str(value).lower() in ("false", "no", "off", "n"):
+                yield f"{'.'.join(keys)}: false"
     for needed in _NEEDED:
         if lookup(document, *needed, "$patch") == "delete":
             yield f"{'.'.join(needed)}: $patch: delete"
@@ -335,20 +359,24 @@ _NEEDED = (
 )
 
 
+def _contradicting_document(kind: str, document: Mapping[str, Any]) -> Iterator[str]:
+    deleted = lookup(document, "$patch") == "delete"
+    name = str(lookup(document, "name") or "")
+    if kind == layout.FLANNEL and not deleted:
+        yield f"the document {kind}"
+    elif kind in ("KubeProxyConfig", "KubePrismConfig") and deleted:
+        yield f"{kind}: $patch: delete"
+    elif kind == layout.INLINE_MANIFEST and deleted and f"{name}-".startswith(f"{_NAME}-"):
+        yield f"{kind} {name}: $patch: delete"
+    for keys, value in layout.found(document, layout.PROXY_ENABLED):
+        if str(value).lower() in ("true", "yes", "on", "y"):
+            yield f"{kind}: {'.'.join(keys)}: true"
+
+
 def inline_manifests(patch: Patch) -> list[Manifest]:
     """The inline manifests of a patch."""
     return [
-        Manifest(
-            str(lookup(entry, "name") or ""),
-            str(lookup(entry, "contents") or ""),
-            source=str(patch.path),
-            secret=patch.secret,
-        )
+        Manifest(name, contents, source=str(patch.path), secret=patch.secret)
         for document in patch.documents
-        for entry in _entries(document)
+        for name, contents in layout.inline_manifests(document)
     ]
-
-
-def _entries(document: Mapping[str, Any]) -> list[Any]:
-    entries = lookup(document, "cluster", "inlineManifests")
-    return entries if isinstance(entries, list) else []

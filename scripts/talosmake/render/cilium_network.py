@@ -16,6 +16,7 @@ from typing import Any
 from talosmake.base.errors import PatchError
 from talosmake.base.yamls import lookup
 from talosmake.inventory.model import Environment, Node
+from talosmake.patches import layout
 from talosmake.patches.inject import inject
 from talosmake.patches.patch import parse
 
@@ -29,7 +30,7 @@ _DEFAULT_POOLS = {4: ["10.0.0.0/8"], 6: ["fd00::/104"]}
 
 @dataclass(frozen=True)
 class Subnets:
-    """``cluster.network.podSubnets`` and ``serviceSubnets``, as they are written."""
+    """The subnets of pods and services, as they are written."""
 
     pods: tuple[str, ...] = ("10.244.0.0/16",)
     services: tuple[str, ...] = ("10.96.0.0/12",)
@@ -46,13 +47,13 @@ def of_documents(documents: Iterable[Mapping[str, Any]], before: Subnets = Subne
     """
     found = before
     for document in documents:
-        network = lookup(document, "cluster", "network")
-        pods, services = lookup(network, "podSubnets"), lookup(network, "serviceSubnets")
-        found = Subnets(_texts(pods) or found.pods, _texts(services) or found.services)
+        pods = _texts(document, layout.POD_SUBNETS) or found.pods
+        found = Subnets(pods, _texts(document, layout.SERVICE_SUBNETS) or found.services)
     return found
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def _texts(document: Mapping[str, Any], setting: layout.Setting) -> tuple[str, ...]:
+    value = layout.value([document], setting)
     return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
@@ -71,8 +72,8 @@ def planned(environment: Environment) -> Subnets:
             raise PatchError(
                 f"{environment.name}: the control planes have different subnets:\n"
                 f"  {one[0]}: {one[1]}\n  {name}: {subnets}",
-                hint="Set cluster.network.podSubnets and serviceSubnets in "
-                f"{environment.directory / 'common.yaml'}, for all nodes alike.",
+                hint=f"Set {layout.POD_SUBNETS.label(environment.cluster.contract)} and "
+                f"serviceSubnets in {environment.directory / 'common.yaml'}, for all nodes alike.",
             )
     return one[1]
 
@@ -184,7 +185,7 @@ def _holds(pool: _Network | None, node: _Network | None) -> bool:
 def wrong_port(values: Mapping[str, Any], kube_prism: Any) -> Iterator[str]:
     """A ``k8sServicePort`` of the node itself that is not KubePrism's.
 
-    :param kube_prism: ``machine.features.kubePrism`` of a complete config, if it has one.
+    :param kube_prism: KubePrism's settings in a complete config, if it has any.
     """
     host, port = (str(lookup(values, key)) for key in ("k8sServiceHost", "k8sServicePort"))
     listens = lookup(kube_prism, "port")

@@ -10,31 +10,9 @@ from typing import Any
 from talosmake.base.errors import PatchError
 from talosmake.base.yamls import lookup
 from talosmake.inventory.model import Role
-from talosmake.patches import positions
+from talosmake.patches import layout, positions
 from talosmake.patches.patch import Patch, of_kind
 from talosmake.patches.positions import Keys
-
-# Parts of `cluster` that Talos reads on control planes only; `externalCloudProvider` is not one, as
-# it sets a flag of every kubelet
-# (Talos docs: reference/configuration/v1alpha1/config, ClusterConfig).
-CONTROL_PLANE_ONLY = (
-    "adminKubeconfig",
-    "aescbcEncryptionSecret",
-    "aggregatorCA",
-    "allowSchedulingOnControlPlanes",
-    "allowSchedulingOnMasters",
-    "apiServer",
-    "controllerManager",
-    "coreDNS",
-    "etcd",
-    "extraManifestHeaders",
-    "extraManifests",
-    "inlineManifests",
-    "proxy",
-    "scheduler",
-    "secretboxEncryptionSecret",
-    "serviceAccount",
-)
 
 # `$patch`; `$$patch` is that for tools that replace variables; the others are kubectl's.
 _DIRECTIVE = re.compile(r"\$+(patch$|retainKeys$|setElementOrder/|deleteFromPrimitiveList/)")
@@ -69,15 +47,17 @@ def hostname_patch(patches: Sequence[Patch], hostname: str, contract: tuple[int,
     return header + f"hostname: {hostname}\nauto: off\n"
 
 
-def check_documents(layers: Sequence[Patch], contract: tuple[int, int]) -> None:
+def check_documents(
+    layers: Sequence[Patch], contract: tuple[int, int], role: Role = Role.CONTROLPLANE
+) -> None:
     """Refuse documents of which talosctl makes a broken config, or a crash.
 
     :param layers: in the order they apply.
+    :param role: of the node; a worker's config has fewer documents of Talos's own.
     :raises PatchError: for two documents of one kind and name in one file, for ``$patch: delete``
         of a document that no earlier layer has, and for any other ``$patch``.
     """
-    # What `talosctl gen config` makes beside machine and cluster.
-    there = {("HostnameConfig", "")} if contract >= (1, 12) else set()
+    there = layout.generated(contract, control_plane=role is Role.CONTROLPLANE)
     for patch in layers:
         _check_directives(patch)
         deleted = [_identity(doc) for doc in patch.documents if doc.get("$patch") == "delete"]
@@ -96,7 +76,7 @@ def check_documents(layers: Sequence[Patch], contract: tuple[int, int]) -> None:
                 hint="Write in one document what it sets; talosctl takes no two for the same in "
                 "one file.",
             )
-        there = (there - set(deleted)) | set(written)
+        there = (there - frozenset(deleted)) | frozenset(written)
 
 
 def _check_directives(patch: Patch) -> None:
@@ -144,10 +124,13 @@ def check_role(patch: Patch, role: Role, *, shared: bool) -> None:
     """Refuse what cannot be meant for a node of this role.
 
     :param shared: the patch stands in a layer that both roles share; there, control-plane settings
-        are left alone, as they reach the control planes too.
+        are left alone, as they reach the control planes too. Not so documents that Talos refuses on
+        workers.
     :raises PatchError: for another ``machine.type``, or control-plane settings in a worker's patch.
     """
-    for document in patch.documents:
+    for number, document in enumerate(patch.documents):
+        if role is Role.WORKER and layout.kind_of(document) in layout.CONTROL_PLANE_KINDS:
+            raise _refused_on_workers(patch, number, shared=shared)
         kind = lookup(document, "machine", "type")
         if kind is not None and (kind != role or shared):
             raise PatchError(
@@ -160,10 +143,25 @@ def check_role(patch: Patch, role: Role, *, shared: bool) -> None:
 
 
 def _refuse_control_plane_settings(path: Path, document: dict[str, Any]) -> None:
-    found = [f"cluster.{key}" for key in CONTROL_PLANE_ONLY if lookup(document, "cluster", key)]
+    only = (f"cluster.{key}" for key in layout.CONTROL_PLANE_ONLY)
+    found = [name for name in only if lookup(document, *name.split("."))]
     if found:
         raise PatchError(
             f"{path}: {', '.join(found)}: only control planes have this, and this is a worker",
             hint="Move it to control_planes/common.yaml, or the node's directory to "
             "control_planes/ if it is one.",
         )
+
+
+def _refused_on_workers(patch: Patch, number: int, *, shared: bool) -> PatchError:
+    """The error for a document that makes a worker's config one that Talos refuses."""
+    keys: Keys = ("kind",)
+    position = None if patch.secret else positions.of(patch.text).get((number, keys))
+    where = f"{patch.path}:{position.line}" if position else str(patch.path)
+    reaches = "this patch reaches workers, too" if shared else "this is a worker"
+    return PatchError(
+        f"{where}: {_called(_identity(patch.documents[number]))}: Talos takes it on control planes "
+        f"alone, and {reaches}",
+        hint="Move the document to control_planes/common.yaml of the environment"
+        + ("." if shared else ", or the node's directory to control_planes/ if it is one."),
+    )

@@ -15,8 +15,10 @@ from typing import Any
 import yaml
 
 from talosmake.base.errors import PatchError
+from talosmake.base.redact import pem
 from talosmake.base.yamls import lookup
 from talosmake.inventory.model import natural
+from talosmake.patches import layout
 
 # A document by its kind and name; the one of machine and cluster has neither.
 Document = tuple[str, str]
@@ -25,27 +27,33 @@ Keys = tuple[str | int, ...]
 NAME = "CLUSTER_NAME"
 ENDPOINT = "CLUSTER_ENDPOINT"
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-_FACTS: Mapping[tuple[str, ...], str] = {
-    ("cluster", "clusterName"): NAME,
-    ("cluster", "controlPlane", "endpoint"): ENDPOINT,
+_FACTS: Mapping[layout.Setting, str] = {
+    layout.CLUSTER_NAME: NAME,
+    layout.ENDPOINT: ENDPOINT,
 }
-# The key in a machine config, and that in a bundle. Not all are in each config: a worker has few.
-_SECRETS: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    ("machine", "token"): ("trustdinfo", "token"),
-    ("machine", "ca", "crt"): ("certs", "os", "crt"),
-    ("machine", "ca", "key"): ("certs", "os", "key"),
-    ("cluster", "id"): ("cluster", "id"),
-    ("cluster", "secret"): ("cluster", "secret"),
-    ("cluster", "token"): ("secrets", "bootstraptoken"),
-    ("cluster", "aescbcEncryptionSecret"): ("secrets", "aescbcencryptionsecret"),
-    ("cluster", "secretboxEncryptionSecret"): ("secrets", "secretboxencryptionsecret"),
-    ("cluster", "ca", "crt"): ("certs", "k8s", "crt"),
-    ("cluster", "ca", "key"): ("certs", "k8s", "key"),
-    ("cluster", "aggregatorCA", "crt"): ("certs", "k8saggregator", "crt"),
-    ("cluster", "aggregatorCA", "key"): ("certs", "k8saggregator", "key"),
-    ("cluster", "serviceAccount", "key"): ("certs", "k8sserviceaccount", "key"),
-    ("cluster", "etcd", "ca", "crt"): ("certs", "etcd", "crt"),
-    ("cluster", "etcd", "ca", "key"): ("certs", "etcd", "key"),
+# A setting of a machine config, and its key in a bundle. Not all are in each config: a worker has
+# few.
+_SECRETS: Mapping[layout.Setting, tuple[str, ...]] = {
+    layout.MACHINE_TOKEN: ("trustdinfo", "token"),
+    layout.MACHINE_CA_CRT: ("certs", "os", "crt"),
+    layout.MACHINE_CA_KEY: ("certs", "os", "key"),
+    layout.CLUSTER_ID: ("cluster", "id"),
+    layout.CLUSTER_SECRET: ("cluster", "secret"),
+    layout.BOOTSTRAP_TOKEN: ("secrets", "bootstraptoken"),
+    layout.AESCBC_SECRET: ("secrets", "aescbcencryptionsecret"),
+    layout.SECRETBOX_SECRET: ("secrets", "secretboxencryptionsecret"),
+    layout.KUBERNETES_CA_CRT: ("certs", "k8s", "crt"),
+    layout.KUBERNETES_CA_KEY: ("certs", "k8s", "key"),
+    layout.AGGREGATOR_CA_CRT: ("certs", "k8saggregator", "crt"),
+    layout.AGGREGATOR_CA_KEY: ("certs", "k8saggregator", "key"),
+    layout.SERVICE_ACCOUNT_KEY: ("certs", "k8sserviceaccount", "key"),
+    layout.ETCD_CA_CRT: ("certs", "etcd", "crt"),
+    layout.ETCD_CA_KEY: ("certs", "etcd", "key"),
+}
+_PLACES: Mapping[tuple[Document, Keys], str] = {
+    ((place.kind, ""), place.keys): fact
+    for setting, fact in _FACTS.items()
+    for place in setting.places
 }
 # Shorter values of a bundle are no secrets, and may stand anywhere.
 _SHORTEST = 6
@@ -100,10 +108,9 @@ def differences(
     """
     found = []
     for (document, keys), wanted in _wanted(base, bundle, secret=secret).items():
-        fact = "" if any(document) else _FACTS.get(tuple(map(str, keys)), "")
+        fact = _PLACES.get((document, keys), "")
         value = value_at(config, document, keys)
-        same = (_slashless(value) if fact == ENDPOINT else value) in wanted
-        if not same:
+        if _plain(value, fact) not in wanted:
             found.append(Difference(document, keys, fact, not value))
     return found
 
@@ -145,7 +152,7 @@ def refused(
     facts = sorted({place.fact for place, _ in found} - {""})
     if facts:
         hint += f"If the patch is right, change {' and '.join(facts)} in {env_file}.\n"
-    if any(place.gone and place.keys[-1] in ("crt", "key") for place, _ in found):
+    if any(place.gone and place.keys[-1] in ("crt", "cert", "key") for place, _ in found):
         hint += "Talos replaces both halves of a CA, so a patch with one takes the other away.\n"
     if any(not place.fact for place, _ in found):
         hint += (
@@ -159,27 +166,44 @@ def _wanted(
     base: Mapping[Document, Any], bundle: Any, *, secret: bool
 ) -> dict[tuple[Document, Keys], tuple[str, ...]]:
     """What may stand at each place that says which cluster a config is of."""
-    one = ("", "")
     wanted: dict[tuple[Document, Keys], tuple[str, ...]] = {}
-    for keys, fact in _FACTS.items():
-        value = value_at(base, one, keys)
-        wanted[one, keys] = (_slashless(value) if fact == ENDPOINT else value,)
+    for (document, keys), fact in _PLACES.items():
+        # Where a cluster's name stands in one layout, it may stand in the other, too.
+        values = {_plain(value_at(base, *place), fact) for place in _places_of(fact)}
+        here = _plain(value_at(base, document, keys), fact)
+        wanted[document, keys] = (here, *(values if not here else ()))
     if not secret:
         return wanted
-    for keys, place in _SECRETS.items():
-        given = lookup(bundle, *place)
-        wanted[one, keys] = (value_at(base, one, keys), *([str(given)] if given else []))
-    # Later contracts have documents of their own for what is in machine and cluster so far.
-    values = {text for _, text in _leaves(bundle) if len(text) >= _SHORTEST}
+    for setting, way in _SECRETS.items():
+        given = str(lookup(bundle, *way) or "")
+        for place in setting.places:
+            there = _plain(value_at(base, (place.kind, ""), place.keys))
+            wanted[(place.kind, ""), place.keys] = (there, *_forms(given))
+    # What else of the bundle stands in the generated config.
+    secrets = {
+        form for _, text in _leaves(bundle) if len(text) >= _SHORTEST for form in _forms(text)
+    }
     for document, content in base.items():
-        for way, text in _leaves(content):
-            if text in values:
-                wanted.setdefault((document, way), (text,))
+        for leaf, text in _leaves(content):
+            if _plain(text) in secrets:
+                wanted.setdefault((document, leaf), (_plain(text),))
     return wanted
 
 
-def _slashless(endpoint: str) -> str:
-    return endpoint.rstrip("/")
+def _places_of(fact: str) -> Iterator[tuple[Document, Keys]]:
+    return (place for place, of_it in _PLACES.items() if of_it == fact)
+
+
+def _plain(value: str, fact: str = "") -> str:
+    """A value as it is compared: where PEM ends with a newline, or a URL with /, says nothing."""
+    return value.rstrip("/") if fact == ENDPOINT else value.strip()
+
+
+def _forms(value: str) -> Iterator[str]:
+    """A value of a bundle as configs have it: as it is, and PEM decoded."""
+    if value:
+        yield value
+        yield from filter(None, [pem(value)])
 
 
 def _leaves(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, str]]:

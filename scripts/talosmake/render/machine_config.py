@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from talosmake.base import files
 from talosmake.base.errors import PatchError
@@ -12,10 +13,10 @@ from talosmake.base.redact import redact, secret_scalars, without_quotes
 from talosmake.base.yamls import lookup
 from talosmake.inventory import known_facts, versions
 from talosmake.inventory.model import Cluster, Environment, Node, Role
-from talosmake.patches import placeholders, positions
+from talosmake.patches import layout, placeholders, positions
 from talosmake.patches.inject import inject, names
 from talosmake.patches.patch import Patch, parse
-from talosmake.render import cilium, hints, identity, manifests
+from talosmake.render import cilium, collisions, hints, identity, manifests
 from talosmake.render.fit import check_documents, check_role, hostname_patch
 from talosmake.secrets import bundles
 from talosmake.talos import generate, talosctl
@@ -38,7 +39,16 @@ def render(environment: Environment, node: Node) -> bytes:
         config = _generate(environment, node, bundle, layers)
     except PatchError as error:
         raise _blamed(environment, node, bundle, layers, error) from None
-    _check_identity(environment, node, config, layers)
+    parsed = identity.documents(config)
+    if found := collisions.of_config(parsed.values()):
+        raise collisions.refused(
+            found,
+            layers,
+            environment.cluster.contract,
+            f"{environment.name}/{node.name}",
+            str(environment.env_file),
+        )
+    _check_identity(environment, node, parsed, layers)
     if len(config) > _LARGEST:
         raise PatchError(
             f"{environment.name}/{node.name}: the machine config has {len(config)} bytes, and "
@@ -78,7 +88,7 @@ def read_layers(environment: Environment, node: Node) -> list[Patch]:
     hostname = hostname_patch(patches, node.hostname, environment.cluster.contract)
     generated = parse(hostname, Path(f"(host name of {node.name})"))
     layers = [*_cilium_layers(environment, node, patches), generated, *patches]
-    check_documents(layers, environment.cluster.contract)
+    check_documents(layers, environment.cluster.contract, node.role)
     versions.check_documents(layers, environment.cluster.talos_version)
     if node.role is Role.CONTROLPLANE:
         _check_manifests(layers, patches)
@@ -91,7 +101,7 @@ def _cilium_layers(environment: Environment, node: Node, patches: Sequence[Patch
         return []
     for patch in patches:
         cilium.check_patch(environment, patch)
-    network = cilium.network_layer(environment.cluster.contract)
+    network = cilium.network_layer(environment.cluster.contract, node.role)
     layers = [parse(network, Path(f"(CNI_INSTALL in {environment.env_file})"))]
     if node.role is Role.CONTROLPLANE:
         path = environment.paths.cilium
@@ -105,9 +115,7 @@ def _check_manifests(layers: Sequence[Patch], patches: Sequence[Patch]) -> None:
         manifests.check(
             [manifest for layer in layers for manifest in cilium.inline_manifests(layer)],
             more_elsewhere=any(
-                lookup(document, "cluster", "extraManifests")
-                for patch in patches
-                for document in patch.documents
+                layout.values(patch.documents, layout.EXTRA_MANIFESTS) for patch in patches
             ),
         )
 
@@ -115,22 +123,25 @@ def _check_manifests(layers: Sequence[Patch], patches: Sequence[Patch]) -> None:
 def _biggest(layers: Sequence[Patch]) -> list[str]:
     """The five largest inline manifests and files in the layers, else the largest layers."""
     parts = [
-        (len(str(lookup(entry, text)).encode()), f"{label} {lookup(entry, name)} ({layer.path})")
+        (len(text.encode()), f"{label} {name} ({layer.path})")
         for layer in layers
         for document in layer.documents
-        for keys, label, name, text in _LARGE_PARTS
-        for entry in lookup(document, *keys) or ()
+        for label, name, text in _large_parts(document)
     ]
     parts += [(len(layer.text.encode()), f"all of {layer.path}") for layer in layers if not parts]
     largest = sorted(parts, key=lambda part: part[0], reverse=True)[:5]
     return [f"  {size:>9} bytes: {what}" for size, what in largest]
 
 
-# Where texts of any size stand in a config: the keys above them, and those of name and text.
-_LARGE_PARTS = (
-    (("cluster", "inlineManifests"), "inline manifest", "name", "contents"),
-    (("machine", "files"), "file", "path", "content"),
-)
+def _large_parts(document: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The texts of any size in a document: what each is, its name, and the text itself."""
+    for name, text in layout.inline_manifests(document):
+        yield "inline manifest", name, text
+    files_ = lookup(document, "machine", "files")
+    for entry in files_ if isinstance(files_, list) else ():
+        yield "file", str(lookup(entry, "path")), str(lookup(entry, "content"))
+    if layout.kind_of(document) == "EtcFileConfig":
+        yield "file", str(lookup(document, "name")), str(lookup(document, "contents"))
 
 
 def known_secrets(environment: Environment, node: Node, layers: Sequence[Patch]) -> list[str]:
@@ -222,12 +233,15 @@ def base_of(cluster: Cluster, role: Role, bundle: bytes) -> bytes:
 
 
 def _check_identity(
-    environment: Environment, node: Node, config: bytes, layers: Sequence[Patch]
+    environment: Environment,
+    node: Node,
+    config: Mapping[identity.Document, Any],
+    layers: Sequence[Patch],
 ) -> None:
     """Refuse a config of another cluster, with the patches that make it one."""
     bundle = bundles.bundle_of(environment)
     found = identity.differences(
-        identity.documents(config),
+        config,
         identity.documents(base_of(environment.cluster, node.role, bundle)),
         identity.documents(bundle).get(("", "")),
         secret=not environment.stand_in,

@@ -16,6 +16,7 @@ import yaml
 from talosmake.base.errors import PatchError
 from talosmake.base.secret_keys import signs
 from talosmake.base.yamls import lookup
+from talosmake.patches import layout
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 # Those that Kubernetes makes by itself. Talos creates Namespaces before all else.
@@ -24,7 +25,7 @@ _NAMESPACES = frozenset({"default", "kube-node-lease", "kube-public", "kube-syst
 
 @dataclass(frozen=True)
 class Manifest:
-    """One entry of ``cluster.inlineManifests``.
+    """One inline manifest of a machine config.
 
     :ivar name: Talos applies entries in the order of their names, whatever their order in the list.
     :ivar source: where it comes from, for messages.
@@ -220,9 +221,9 @@ def changed(documents: Iterable[object], others: Iterable[object]) -> list[str]:
 
 def _inlined(documents: Iterable[object]) -> dict[str, str]:
     return {
-        str(lookup(entry, "name")): str(lookup(entry, "contents")).strip()
+        name: contents.strip()
         for document in documents
-        for entry in lookup(document, "cluster", "inlineManifests") or ()
+        for name, contents in layout.inline_manifests(document)
     }
 
 

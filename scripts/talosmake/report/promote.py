@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from talosmake.inventory.model import Environment, Node, Role
+from talosmake.patches import layout
 from talosmake.render import disclosure
 from talosmake.render.compare import unified
 from talosmake.render.disclosure import Config, Document
@@ -24,7 +25,7 @@ _MAC_ADDRESS = re.compile(r"(?<![\w:])[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}(?![\w
 # Addresses that say the same everywhere.
 _GENERAL = [ipaddress.ip_address(text) for text in ("0.0.0.0", "127.0.0.1", "::", "::1")]  # noqa: S104
 # Where subnets are a choice that environments should share.
-_SHARED = ("cluster", "network")
+_SHARED = (layout.Place("", ("cluster", "network")), layout.Place("KubeNetworkConfig"))
 
 
 def pairs(source: Environment, target: Environment) -> list[tuple[Node | None, Node | None]]:
@@ -58,20 +59,24 @@ def masked(config: Config, facts: Mapping[str, str]) -> Config:
     ways = "|".join(re.escape(value) for value in sorted(names, key=len, reverse=True))
     fact = re.compile(rf"(?<![\w./-])(?:{ways})(?!\w|\.\w|/\D)|(?!)")
 
-    def mask(value: Any, keys: tuple[str, ...]) -> Any:
+    def mask(value: Any, keys: tuple[str, ...], kind: str = "") -> Any:
         if isinstance(value, dict):
-            return {key: mask(item, (*keys, key)) for key, item in value.items()}
+            return {key: mask(item, (*keys, key), kind) for key, item in value.items()}
         if isinstance(value, list):
-            return [mask(item, keys) for item in value]
+            return [mask(item, keys, kind) for item in value]
         text = fact.sub(lambda match: names[match[0]], value)
         text = _MAC_ADDRESS.sub(_MAC, text)
-        return text if keys[:2] == _SHARED else _IP.sub(_address, text)
+        return text if _is_shared(kind, keys) else _IP.sub(_address, text)
 
     found: dict[Document, Any] = {}
     for (kind, name), content in config.items():
         document = (kind, mask(name, ()))
-        found[(kind, name) if document in found else document] = mask(content, ())
+        found[(kind, name) if document in found else document] = mask(content, (), kind)
     return found
+
+
+def _is_shared(kind: str, keys: tuple[str, ...]) -> bool:
+    return any(kind == one.kind and keys[: len(one.keys)] == one.keys for one in _SHARED)
 
 
 def _is_address(value: str) -> bool:

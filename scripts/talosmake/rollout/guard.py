@@ -14,6 +14,7 @@ from talosmake.base.errors import NodeError
 from talosmake.base.progress import say, warn
 from talosmake.checks import lint
 from talosmake.inventory.model import Environment, Node
+from talosmake.patches import layout
 from talosmake.talos.api import MaintenanceApi
 from talosmake.talos.api import NodeApi as SecureNode
 from talosmake.talos.observe import documents
@@ -89,8 +90,8 @@ def _tell_what_is_not_checked(environment: Environment, node: Node) -> None:
 class Cluster:
     """What tells a cluster from others, by a machine config or a bundle.
 
-    :ivar identifier: ``cluster.id``, which the bundle gives.
-    :ivar name: ``cluster.clusterName``.
+    :ivar identifier: the cluster's ID, which the bundle gives.
+    :ivar name: the cluster's name.
     """
 
     identifier: str
@@ -122,7 +123,7 @@ def check_cluster(environment: Environment, node: Node, running: bytes, wanted: 
             f"cluster.clusterName: it has {has.name or 'none'}, this cluster's is "
             f"{wanted.name or 'not known'}, and the bundle is not this cluster's alone",
         )
-    role = _value(running, "machine", "type")
+    role = _value(running, layout.MACHINE_TYPE)
     if role != node.role:
         raise _another_node(
             environment, node, f"machine.type: it has {role or 'none'}, the config says {node.role}"
@@ -140,17 +141,14 @@ def _another_node(environment: Environment, node: Node, difference: str) -> Node
 
 def cluster_of(config: bytes) -> Cluster:
     """The cluster that a machine config is for."""
-    return Cluster(_value(config, "cluster", "id"), _value(config, "cluster", "clusterName"))
+    return Cluster(_value(config, layout.CLUSTER_ID), _value(config, layout.CLUSTER_NAME))
 
 
 def _short(identifier: str) -> str:
     return f"{identifier[:8]}…" if identifier else "none"
 
 
-def _value(config: bytes, section: str, key: str) -> str:
-    """A value of the main document of a machine config; "" where it is not."""
-    for document in documents(config):
-        if isinstance(document, dict) and "machine" in document:
-            found = (document.get(section) or {}).get(key)
-            return str(found) if found is not None else ""
-    return ""
+def _value(config: bytes, setting: layout.Setting) -> str:
+    """A setting of a machine config, wherever it stands; "" where it is not, or says two things."""
+    said = {str(value) for value in layout.values(documents(config), setting) if value}
+    return said.pop() if len(said) == 1 else ""

@@ -12,17 +12,18 @@ from dataclasses import dataclass
 
 from talosmake.base.errors import NodeError, TalosmakeError
 from talosmake.base.redact import REDACTED
-from talosmake.base.yamls import lookup
 from talosmake.inventory.model import Cluster, Environment, Node
 from talosmake.inventory.schematic import PLAIN
+from talosmake.patches import layout
 from talosmake.render import disclosure
 from talosmake.talos.observe import documents, judged, secure_api
 from talosmake.talos.talosctl import CallError, RunningTalos
 
+# The image, which the node itself is asked for, and what only says which document it is.
+_NO_SETTINGS = ("image", "installer", "apiVersion", "kind")
 # The extension by which the Image Factory names an image's schematic
 # (siderolabs/image-factory: SchematicIDExtensionName).
 _EXTENSION = "schematic"
-_IMAGE = ("machine", "install", "image")
 _TAG = re.compile(r"v?(\d+\.\d+\.\d+(?:-(?:alpha|beta|rc)\.\d+)?)")
 _FACTORY_IMAGE = re.compile(r"/(?P<installer>[a-z0-9-]*installer[a-z0-9-]*)/(?P<id>[0-9a-f]{64})$")
 _PLAIN_IMAGE = re.compile(r"(^|/)siderolabs/installer$")
@@ -114,8 +115,8 @@ def wanted(cluster: Cluster, config: bytes) -> Talos:
 
     :param config: the rendered machine config; b"" to go by ``cluster.env`` alone.
     """
-    images = [lookup(document, *_IMAGE) for document in documents(config)]
-    image = next((str(image) for image in images if image), cluster.installer_image)
+    found = layout.value(documents(config), layout.INSTALL_IMAGE)
+    image = str(found or cluster.installer_image)
     tag = _without_digest(image).rpartition("/")[2].partition(":")[2]
     repository = _without_digest(image).removesuffix(f":{tag}")
     version = _TAG.fullmatch(tag)
@@ -129,7 +130,7 @@ def wanted(cluster: Cluster, config: bytes) -> Talos:
 
 
 def not_read(running: bytes, config: bytes) -> list[str]:
-    """Settings of ``machine.install`` that differ and that a running Talos does not look at.
+    """Settings of the installation that differ and that a running Talos does not look at.
 
     All but the image, whose version and schematic the node itself is asked for. Talos reads them
     when it writes itself to the disk (Talos docs: InstallConfig), so a node that was sent them
@@ -139,13 +140,19 @@ def not_read(running: bytes, config: bytes) -> list[str]:
     :param config: the one that it is to have.
     """
     old, new = _install(running), _install(config)
-    keys = [key for key in {**old, **new} if key != "image" and old.get(key) != new.get(key)]
-    return [f"machine.install.{key}" for key in sorted(keys)]
+    return sorted(label for label in old.keys() | new.keys() if old.get(label) != new.get(label))
 
 
 def _install(config: bytes) -> dict[str, object]:
-    found = [lookup(document, "machine", "install") for document in documents(config)]
-    return next((install for install in found if isinstance(install, dict)), {})
+    """The settings of the installation but the image, by what messages call them."""
+    return {
+        layout.Place(layout.kind_of(document), (*keys, key)).label: value
+        for document in documents(config)
+        for keys, install in layout.found(document, layout.INSTALL)
+        if isinstance(install, dict)
+        for key, value in install.items()
+        if key not in _NO_SETTINGS
+    }
 
 
 def _without_digest(image: str) -> str:
@@ -219,7 +226,11 @@ def _shown(environment: Environment, node: Node, image: str) -> str:
     if image == environment.cluster.installer_image or not encrypted:
         return image
     try:
-        secret = disclosure.secrets_of(environment, node).hides(("", ""), _IMAGE, image)
+        secrets = disclosure.secrets_of(environment, node)
+        secret = any(
+            secrets.hides((place.kind, ""), place.keys, image)
+            for place in layout.INSTALL_IMAGE.places
+        )
     except TalosmakeError:
         secret = True
     return REDACTED if secret else image

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from talosmake.base.errors import SecretsError
-from talosmake.base.redact import scalars
+from talosmake.base.redact import pem_lines, scalars
 from talosmake.inventory.model import Environment
 from talosmake.inventory.places import SECRETS, SHARED_BUNDLE, own_bundle
 from talosmake.secrets import sops
@@ -114,14 +114,15 @@ def _decrypt_once(ciphertext: bytes, path: Path, key: Path | None) -> bytes:
 
 
 def secret_values(bundle: bytes) -> list[str]:
-    """The values in a bundle as they are written, to be kept out of messages.
+    """The values in a bundle, as they are written and as configs have them, for messages.
 
     :raises SecretsError: when it is no YAML, so that nobody can say what is secret.
     """
     try:
-        return list(scalars(list(yaml.load_all(bundle, Loader=yaml.BaseLoader))))
+        values = list(scalars(list(yaml.load_all(bundle, Loader=yaml.BaseLoader))))
     except yaml.YAMLError:
         raise SecretsError("the secrets bundle is no YAML") from None
+    return [*values, *(line for value in values for line in pem_lines(value))]
 
 
 def fingerprint(environment: Environment) -> str:
