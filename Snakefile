@@ -15,6 +15,7 @@ include: "rules/common.smk"
 include: "rules/secrets.smk"
 include: "rules/simulator.smk"
 include: "rules/lab.smk"
+include: "rules/cilium.smk"
 include: "rules/render.smk"
 include: "rules/validate.smk"
 include: "rules/explain.smk"
@@ -27,37 +28,40 @@ include: "rules/reset.smk"
 include: "rules/housekeeping.smk"
 
 
+from talosmake.workflow import targets
+
+
 rule all:
     default_target: True
     input:
-        goals,
+        of_each(targets.goal),
 
 
 rule render:
     input:
-        rendered,
+        of_each(targets.rendered),
 
 
 rule validate:
     input:
-        validated,
+        of_each(targets.validated),
 
 
 rule vms:
     input:
-        machines,
+        of_each(targets.machines),
 
 
 rule apply:
     input:
-        applied,
+        of_each(targets.applied),
 
 
 rule bootstrap:
     input:
-        bootstrapped,
+        of_each(targets.bootstrapped),
 
 
 rule up:
     input:
-        up,
+        of_each(targets.up),

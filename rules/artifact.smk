@@ -1,12 +1,23 @@
 # One file with all that is reviewed of an environment, and deploying exactly that.
 
 from talosmake.artifact import check, pack
-from talosmake.workflow import jobs
+from talosmake.workflow import jobs, targets
+
+
+def artifact_inputs(_):
+    only_from_git("artifact")
+    return files_of_each(targets.validated)
+
+
+def deploy_inputs(_):
+    if not SETTINGS.artifact:
+        jobs.exit_with(pack.not_deploying())
+    return files_of_each(targets.up)
 
 
 rule artifact:
     input:
-        reviewed,
+        artifact_inputs,
     log:
         f"logs/{SETTINGS.env}/artifact.log",
     run:
@@ -24,4 +35,4 @@ rule artifact_check:
 
 rule deploy:
     input:
-        deployed,
+        deploy_inputs,

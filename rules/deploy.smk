@@ -1,31 +1,69 @@
 # Applying configs to nodes and bootstrapping the cluster. Each job asks the node before it acts, so
 # running one again does nothing that is not needed.
 
+from talosmake.report import status
 from talosmake.rollout import apply, bootstrap, kubeconfig
-from talosmake.workflow import jobs
+from talosmake.workflow import jobs, prerequisites
+
+
+def control_plane_of(wildcards):
+    return environment_of(wildcards).node("controlplane", wildcards.node)
+
+
+def worker_of(wildcards):
+    return environment_of(wildcards).node("worker", wildcards.node)
+
+
+def before_control_plane(wildcards):
+    environment, node = environment_of(wildcards), control_plane_of(wildcards)
+    return prerequisites.of_control_plane(environment, node)
+
+
+def before_worker(wildcards):
+    environment, node = environment_of(wildcards), worker_of(wildcards)
+    return prerequisites.of_worker(environment, node)
+
+
+def one_at_a_time(wildcards):
+    environment, node = environment_of(wildcards), control_plane_of(wildcards)
+    return int(prerequisites.one_at_a_time(environment, node))
+
+
+def before_bootstrap(wildcards):
+    return prerequisites.of_bootstrap(environment_of(wildcards))
+
+
+def before_kubeconfig(wildcards):
+    return prerequisites.of_kubeconfig(environment_of(wildcards))
+
+
+def kubeconfig_revision(wildcards):
+    return kubeconfig.revision(environment_of(wildcards))
 
 
 rule apply_controlplane:
     input:
         config="rendered_configs/{env}/controlplane-{node}.yaml",
         validated="rendered_configs/{env}/state/controlplane-{node}.validated",
-        vm=vm_of_control_plane,
+        vm=lambda wildcards: prerequisites.vm(
+            environment_of(wildcards), control_plane_of(wildcards)
+        ),
         first=before_control_plane,
     output:
         "rendered_configs/{env}/state/controlplane-{node}.applied",
     log:
         "logs/{env}/controlplane-{node}.apply.log",
     resources:
-        control_plane=lambda wildcards: int(takes_turns(wildcards)),
+        control_plane=one_at_a_time,
     params:
         role="controlplane",
-        machine=lambda wildcards: machine_of("controlplane", wildcards),
+        machine=lambda wildcards: status.machine_of(control_plane_of(wildcards)),
     run:
         jobs.run(
             log,
             apply.apply_config,
             environment_of(wildcards),
-            environment_of(wildcards).node(params.role, wildcards.node),
+            control_plane_of(wildcards),
         )
 
 
@@ -33,7 +71,9 @@ rule apply_worker:
     input:
         config="rendered_configs/{env}/worker-{node}.yaml",
         validated="rendered_configs/{env}/state/worker-{node}.validated",
-        vm=vm_of_worker,
+        vm=lambda wildcards: prerequisites.vm(
+            environment_of(wildcards), worker_of(wildcards)
+        ),
         first=before_worker,
     output:
         "rendered_configs/{env}/state/worker-{node}.applied",
@@ -43,13 +83,13 @@ rule apply_worker:
         worker=1,
     params:
         role="worker",
-        machine=lambda wildcards: machine_of("worker", wildcards),
+        machine=lambda wildcards: status.machine_of(worker_of(wildcards)),
     run:
         jobs.run(
             log,
             apply.apply_config,
             environment_of(wildcards),
-            environment_of(wildcards).node(params.role, wildcards.node),
+            worker_of(wildcards),
         )
 
 

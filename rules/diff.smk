@@ -1,12 +1,27 @@
 # What differs between Git and the nodes or what was last applied, and between two environments.
 
+from talosmake.inventory import settings
 from talosmake.report import diff, promote
-from talosmake.workflow import jobs
+from talosmake.workflow import jobs, targets
+
+
+def diff_inputs(_):
+    only_from_git("diff")
+    return files_of_each(
+        lambda environment: targets.compared(environment, SETTINGS.against)
+    )
+
+
+def promote_inputs(_):
+    only_from_git("promote")
+    if not SETTINGS.promotes:
+        jobs.exit_with(settings.nothing_to_promote())
+    return files_of_each(targets.configs)
 
 
 rule diff:
     input:
-        compared,
+        diff_inputs,
     log:
         f"logs/{SETTINGS.env}/diff.log",
     run:
@@ -21,7 +36,7 @@ rule diff:
 
 rule promote:
     input:
-        promoted,
+        promote_inputs,
     log:
         "logs/promote.log",
     run:

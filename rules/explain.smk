@@ -4,9 +4,20 @@ from talosmake.report import explain
 from talosmake.workflow import jobs
 
 
+def explain_inputs(_):
+    """The rendered configs of the nodes that are to be explained."""
+    only_from_git("explain")
+    return files_of_each(
+        lambda environment: map(
+            environment.paths.config,
+            jobs.or_exit(explain.chosen, environment, SETTINGS.node),
+        )
+    )
+
+
 rule explain:
     input:
-        explained,
+        explain_inputs,
     log:
         f"logs/{SETTINGS.env}/explain.log",
     run:

@@ -2,7 +2,15 @@
 
 from talosmake.report import dag, doctor, page, schemas, status
 from talosmake.rollout import refresh
-from talosmake.workflow import jobs, leftovers
+from talosmake.workflow import jobs, leftovers, targets
+
+
+def report_inputs(_):
+    return files_of_each(
+        lambda environment: targets.reported(
+            environment, strict=SETTINGS.strict, live=SETTINGS.live
+        )
+    )
 
 
 rule nodes:
@@ -43,7 +51,7 @@ rule dag:
 
 rule report:
     input:
-        reported,
+        report_inputs,
     log:
         f"logs/{SETTINGS.env}/report.log",
     run:

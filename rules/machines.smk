@@ -2,8 +2,23 @@
 # reservation, its disks and its domain. What is due is read from libvirt, once a run; the markers
 # only say what was done.
 
-from talosmake.machines import destroy, make
+from talosmake.machines import destroy, make, session
 from talosmake.workflow import jobs
+
+
+def network_revision(wildcards):
+    environment = environment_of(wildcards)
+    return jobs.or_exit(session.network_revision, environment, SETTINGS.confirm)
+
+
+def storage_revision(wildcards):
+    environment = environment_of(wildcards)
+    return jobs.or_exit(session.storage_revision, environment, SETTINGS.confirm)
+
+
+def machine_revision(wildcards):
+    environment, node = environment_of(wildcards), node_of(wildcards)
+    return jobs.or_exit(session.machine_revision, environment, node, SETTINGS.confirm)
 
 
 rule make_network:
@@ -12,14 +27,14 @@ rule make_network:
     log:
         "logs/{env}/make_network.log",
     params:
-        generation=network_generation,
+        revision=network_revision,
     run:
         jobs.run(
             log,
             make.make_network,
             environment_of(wildcards),
             SETTINGS.confirm,
-            params.generation,
+            params.revision,
         )
 
 
@@ -32,14 +47,14 @@ rule make_storage:
     log:
         "logs/{env}/make_storage.log",
     params:
-        generation=storage_generation,
+        revision=storage_revision,
     run:
         jobs.run(
             log,
             make.make_storage,
             environment_of(wildcards),
             SETTINGS.confirm,
-            params.generation,
+            params.revision,
         )
 
 
@@ -52,7 +67,7 @@ rule make_vm:
     log:
         "logs/{env}/{role}-{node}.vm.log",
     params:
-        generation=vm_generation,
+        revision=machine_revision,
     run:
         jobs.run(
             log,
@@ -60,7 +75,7 @@ rule make_vm:
             environment_of(wildcards),
             node_of(wildcards),
             SETTINGS.confirm,
-            params.generation,
+            params.revision,
         )
 
 

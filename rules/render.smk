@@ -1,31 +1,46 @@
-# Cilium's layer, one machine config per node, the talosconfig, and apply.sh.
+# One machine config per node, the talosconfig, and apply.sh.
 
 from talosmake.artifact import pack
 from talosmake.base import tools
 from talosmake.render import (
     apply_script,
-    cilium,
+    credentials,
     machine_config,
     revisions,
+    sources,
     talosconfig,
 )
-from talosmake.workflow import jobs
+from talosmake.workflow import jobs, prerequisites
 
 
-# Once per environment; only its control planes have it.
-rule cilium_layer:
-    input:
-        files=cilium_inputs_of,
-    output:
-        "rendered_configs/{env}/state/cilium.yaml",
-    log:
-        "logs/{env}/cilium_layer.log",
-    params:
-        revision=revisions.CILIUM_LAYER,
-        helm=lambda wildcards: cilium.helm_version(environment_of(wildcards)),
-        sources=cilium_sources_of,
-    run:
-        jobs.run(log, cilium.write_layer, environment_of(wildcards))
+def bundle_of(wildcards):
+    return jobs.or_exit(prerequisites.bundle, environment_of(wildcards))
+
+
+def bundle_is_there(wildcards):
+    """The bundle where it only has to be there: its content is a parameter."""
+    bundle = bundle_of(wildcards)
+    throwaway = environment_of(wildcards).cluster.throwaway
+    return bundle if throwaway else ancient(bundle)
+
+
+def patches_of(wildcards):
+    """As inputs, so that Snakemake names what is missing; their content is a parameter."""
+    return [ancient(patch) for patch in node_of(wildcards).patches]
+
+
+def sources_of(wildcards):
+    """An artifact says itself what its configs are made of."""
+    environment, node = environment_of(wildcards), node_of(wildcards)
+    return "" if SETTINGS.artifact else sources.of_node(environment, node)
+
+
+def cilium_of(wildcards):
+    return prerequisites.cilium(environment_of(wildcards), node_of(wildcards))
+
+
+def talosconfig_revision(wildcards):
+    return credentials.revision(environment_of(wildcards))
 
 
 # Deploying an artifact, the configs come from it. Their other parameters make a run without it
@@ -54,7 +69,7 @@ else:
 
     rule render_config:
         input:
-            bundle=bundle_there,
+            bundle=bundle_is_there,
             patches=patches_of,
             cilium=cilium_of,
         output:

@@ -1,12 +1,12 @@
 # Taking nodes back to maintenance mode; without confirm= only what would be done is told.
 
 from talosmake.rollout import reset
-from talosmake.workflow import jobs
+from talosmake.workflow import jobs, targets
 
 
 rule reset:
     input:
-        administered,
+        of_each(targets.administered),
     log:
         f"logs/{SETTINGS.env}/reset.log",
     run:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NoReturn, ParamSpec, TypeVar
 
-from snakemake.exceptions import SpawnedJobError
-
 from talosmake.base import files, progress, refusals
 from talosmake.base.errors import BusyError, TalosmakeError
 from talosmake.report import journal
+from talosmake.workflow.snakemake import SpawnedJobError
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
