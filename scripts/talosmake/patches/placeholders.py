@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from talosmake.base.errors import InventoryError, PatchError
-from talosmake.patches import positions
+from talosmake.patches import layout, positions
 from talosmake.patches.inject import REFERENCE
 from talosmake.patches.patch import Patch
 
@@ -32,8 +32,12 @@ _OTHERS = (
 # What Talos itself puts into talos.config= (Talos docs: reference/kernel).
 _TALOS = frozenset(("uuid", "serial", "mac", "hostname", "code"))
 # Keys of texts that machines or clusters read by themselves.
-_TEXTS = frozenset(("content", "contents"))
-_PARTS = (("machine", "pods"), ("machine", "udev"))
+_TEXTS = frozenset(("content", "contents", "manifest"))
+_PARTS = frozenset(
+    (place.kind, place.keys)
+    for setting in (layout.STATIC_PODS, layout.UDEV_RULES)
+    for place in setting.places
+)
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,13 @@ def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def is_text(keys: Keys, value: str) -> bool:
-    """Whether a value is a text that a machine or a cluster reads by itself."""
-    return "\n" in value or keys[-1:] in [(key,) for key in _TEXTS] or keys[:2] in _PARTS
+def is_text(kind: str, keys: Keys, value: str) -> bool:
+    """Whether a value is a text that a machine or a cluster reads by itself.
+
+    :param kind: of its document; "" for that of machine and cluster.
+    """
+    above = {(kind, keys[:length]) for length in range(3)}
+    return "\n" in value or keys[-1:] in [(key,) for key in _TEXTS] or bool(above & _PARTS)
 
 
 def in_document(
@@ -86,7 +94,7 @@ def in_document(
     """The placeholders in a document's keys and values, texts left out, with the way there."""
     names = list(facts)
     for keys, text in _scalars(document, ()):
-        if not is_text(keys, text):
+        if not is_text(layout.kind_of(document), keys, text):
             for placeholder in found(text, names):
                 yield keys, placeholder
 
