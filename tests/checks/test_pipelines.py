@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 import yaml
 
-from talosmake.cli import repository
+from talosmake.base.errors import ConfigError
+from talosmake.cli import pipelines
 from tests.docs.pages import blocks
 from tests.project import BIN, REPOSITORY, files_below
 
@@ -81,16 +83,124 @@ def test_programs_are_those_that_an_installed_talosmake_brings(path: str) -> Non
 
 @pytest.mark.parametrize("ci", ["github", "gitlab", "none"])
 def test_init_writes_the_pipelines(ci: str) -> None:
-    written = repository.content(repository.ask({"ci": ci}, None))
+    written = pipelines.files(ci)
     names = ("artifact", "check", "deploy", "drift")
     sources = {
         "github": {f".github/workflows/{name}.yml": f"github/{name}.yml" for name in names},
         "gitlab": {".gitlab-ci.yml": "gitlab-ci.yml"},
         "none": {},
     }[ci]
-    assert {path for path in written if "github" in path or "gitlab" in path} == set(sources)
+    assert set(written) == set(sources)
     for path, source in sources.items():
         assert written[path] == (REPOSITORY / "examples" / source).read_text()
+
+
+BELOW = PurePosixPath("kubernetes/talos")
+
+
+def _jobs(workflow: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield from workflow["jobs"].values()
+
+
+def test_github_below_a_larger_repository(tmp_path: Path) -> None:
+    written = pipelines.files("github", BELOW)
+    names = ("artifact", "check", "deploy", "drift")
+    prefix = "kubernetes-talos-"
+    assert set(written) == {f".github/workflows/{prefix}{name}.yml" for name in names}
+    for path, text in written.items():
+        name = Path(path).stem
+        workflow = yaml.safe_load(text)
+        own = yaml.safe_load(
+            (REPOSITORY / f"examples/github/{name[len(prefix) :]}.yml").read_text()
+        )
+        # Told from workflows of the same names that the larger repository has.
+        assert workflow["name"] == name
+        if "concurrency" in own:
+            group = own["concurrency"]["group"]
+            assert workflow["concurrency"]["group"] == f"{prefix}{group}"
+        for job, before in zip(_jobs(workflow), _jobs(own), strict=True):
+            assert job["defaults"] == {"run": {"working-directory": "kubernetes/talos"}}
+            assert len(job["steps"]) == len(before["steps"])
+        assert not re.search(rf"(?<!{prefix})\b({'|'.join(names)})\.yml", text)
+        # What runs in no directory of ours names it.
+        assert text.count("hashFiles('kubernetes/talos/requirements.txt')") == 1
+        assert not re.search(r"path: rendered_configs|['\" ]\.\./base", text)
+        (tmp_path / f"{name}.yml").write_text(text)
+    artifact = yaml.safe_load(written[f".github/workflows/{prefix}artifact.yml"])
+    [job] = _jobs(artifact)
+    [upload] = [step for step in job["steps"] if "upload-artifact@" in step.get("uses", "")]
+    assert upload["with"]["path"].startswith("kubernetes/talos/rendered_configs/")
+    deploy = yaml.safe_load(written[f".github/workflows/{prefix}deploy.yml"])
+    [job] = _jobs(deploy)
+    [download] = [step for step in job["steps"] if "download-artifact@" in step.get("uses", "")]
+    assert download["with"]["name"] == upload["with"]["name"]
+    command = [BIN / "actionlint", *sorted(tmp_path.glob("*.yml"))]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_gitlab_below_a_larger_repository(tmp_path: Path) -> None:
+    [(path, text)] = pipelines.files("gitlab", BELOW).items()
+    assert path == "kubernetes/talos/.gitlab-ci.yml"
+    written = yaml.safe_load(text)
+    go_there = "cd kubernetes/talos"
+    assert written["default"]["before_script"][0] == go_there
+    assert written["default"]["cache"]["key"]["files"] == ["kubernetes/talos/requirements.txt"]
+    for name in ("check", "artifact", "deploy", "drift"):
+        job = written[name]
+        # It begins where the job does, in a shell of its own.
+        assert job.get("after_script", [go_there])[0] == go_there
+        for each in job.get("artifacts", {}).get("paths", []):
+            assert each.startswith("kubernetes/talos/")
+    (tmp_path / "ci.yml").write_text(text)
+    schema = ("--builtin-schema", "vendor.gitlab-ci", tmp_path / "ci.yml")
+    done = subprocess.run([BIN / "check-jsonschema", *schema], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("host", ["github", "gitlab"])
+def test_base_of_a_pull_request_is_beside_the_whole_repository(host: str, tmp_path: Path) -> None:
+    """Its commands with the way to the data are run, those that make something left out."""
+    if host == "github":
+        text = pipelines.files(host, BELOW)[".github/workflows/kubernetes-talos-check.yml"]
+        [job] = _jobs(yaml.safe_load(text))
+        lines = "\n".join(step.get("run", "") for step in job["steps"])
+    else:
+        [text] = pipelines.files(host, BELOW).values()
+        lines = "\n".join(yaml.safe_load(text)["check"]["script"])
+    repository = tmp_path / "repository"
+    data = repository / BELOW
+    data.mkdir(parents=True)
+    (data / "Snakefile").touch()
+    identity = ("-c", "user.name=n", "-c", "user.email=e@example.com")
+    for command in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "x")):
+        subprocess.run(["git", *command], cwd=repository, check=True)
+    kept = [line for line in lines.splitlines() if "worktree" in line or "cd " in line]
+    assert len(kept) == 2, lines
+    script = "\n".join(kept).replace(" &&", "") + "\npwd\ncat Snakefile\n"
+    top = {"GITHUB_WORKSPACE": str(repository), "CI_PROJECT_DIR": str(repository)}
+    base = {"BASE": "HEAD", "CI_MERGE_REQUEST_DIFF_BASE_SHA": "HEAD"}
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        cwd=data,
+        env={**os.environ, **top, **base},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "base" / BELOW)
+    [compared] = re.findall(r'"(\S+/base/\S+/\.check)"', lines)
+    assert compared.endswith("/../base/kubernetes/talos/rendered_configs/.check")
+
+
+@pytest.mark.parametrize("below", ["my data", "a'b", "-x", "a;b", "ä"])
+@pytest.mark.parametrize("host", ["github", "gitlab"])
+def test_directory_that_would_need_quotes_gets_no_pipeline(host: str, below: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        pipelines.files(host, PurePosixPath(below))
+    assert f"{below}: pipelines cannot name this directory" in error.value.message
+    assert pipelines.files("none", PurePosixPath(below)) == {}
 
 
 def test_copies_in_a_clone_are_set_up_by_make(tmp_path: Path) -> None:

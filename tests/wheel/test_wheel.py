@@ -127,8 +127,15 @@ def test_data_below_a_larger_repository(tmp_path: Path, installed: Installed) ->
     (tmp_path / "home").mkdir()
     outer = Repository(tmp_path, installed, tmp_path / "home")
     outer.ok("init", "-q", "infrastructure", program="git")
-    outer.ok("init", "infrastructure/kubernetes/talos", "--yes")
+    told = outer.ok("init", "infrastructure/kubernetes/talos", "--yes", "--ci", "github")
     data = Repository(tmp_path / "infrastructure/kubernetes/talos", installed, tmp_path / "home")
+    # GitHub looks for workflows at the top only.
+    assert not (data.root / ".github").exists()
+    workflows = tmp_path / "infrastructure/.github/workflows"
+    assert len(list(workflows.glob("kubernetes-talos-*.yml"))) == 4
+    for path in workflows.iterdir():
+        assert str(path) in told
+        assert "working-directory: kubernetes/talos\n" in path.read_text()
     data.ok("secrets", "prod")
     data.ok("validate", "prod")
     data.commit()
@@ -140,6 +147,35 @@ def test_data_below_a_larger_repository(tmp_path: Path, installed: Installed) ->
     found = data.run("check_secrets")
     assert found.code == 1
     assert "secrets/plain.yaml: is not encrypted" in found.output
+    # The hook, switched on as it was told, and not in a repository of its own.
+    assert "git init" not in told
+    [command] = re.findall(r"^  git (config core\.hooksPath .*)", told, re.MULTILINE)
+    data.ok(*command.split(), program="git")
+    identity = ("-c", "user.name=n", "-c", "user.email=e@example.com")
+    refused = data.run(*identity, "commit", "-qm", "x", program="git")
+    assert refused.code == 1
+    assert "secrets/plain.yaml: is not encrypted" in refused.output
+
+
+def test_nothing_of_a_larger_repository_is_written_over(
+    tmp_path: Path, installed: Installed
+) -> None:
+    (tmp_path / "home").mkdir()
+    outer = Repository(tmp_path, installed, tmp_path / "home")
+    outer.ok("init", "-q", ".", program="git")
+    (tmp_path / ".github/workflows").mkdir(parents=True)
+    (tmp_path / ".github/workflows/talos-check.yml").write_text("mine")
+    run = outer.run("init", "talos", "--yes", "--ci", "github")
+    assert run.code == 1
+    assert "talos-check.yml is there already; nothing was written" in run.output
+    assert not (tmp_path / "talos").exists()
+    # GitLab is told where to look; what Git ignores there is a repository of its own.
+    told = outer.ok("init", "talos", "--yes", "--ci", "gitlab")
+    assert "CI/CD configuration file:  talos/.gitlab-ci.yml" in told
+    (tmp_path / ".gitignore").write_text("/scratch/\n")
+    told = outer.ok("init", "scratch/own", "--yes", "--ci", "github")
+    assert "git init" in told
+    assert (tmp_path / "scratch/own/.github/workflows/check.yml").exists()
 
 
 def test_demo_in_an_empty_directory(tmp_path: Path, installed: Installed) -> None:

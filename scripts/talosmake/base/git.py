@@ -10,10 +10,10 @@ from talosmake.base.errors import ArtifactError, ToolError
 from talosmake.base.process import run
 
 
-def root() -> Path | None:
-    """The repository that the working directory is in; None where it is in none."""
-    answer = _ask("rev-parse", "--show-toplevel")
-    return Path(answer.strip()) if answer else None
+def root(directory: Path = Path()) -> Path | None:
+    """The repository that a directory is in; None where it is in none."""
+    answer = _ask("-C", str(directory), "rev-parse", "--show-toplevel")
+    return Path(answer.removesuffix("\n")) if answer else None
 
 
 def described() -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from jinja2 import Environment as Jinja
@@ -15,12 +16,14 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from talosmake.base.errors import ConfigError
 from talosmake.base.program import ROOT, version
 from talosmake.base.tools import AGE, HELM, SOPS, TALOSCTL
+from talosmake.cli import pipelines
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # The newest that the pinned talosctl makes by default.
 _KUBERNETES = "1.36.0"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,61}")
-_EXECUTABLE = (".githooks/pre-commit",)
+_HOOKS = ".githooks"
+_HOOK = f"{_HOOKS}/pre-commit"
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def _in_url(address: str) -> str:
 
 
 def content(answers: Answers) -> dict[str, str]:
-    """The files of the repository, by their paths."""
+    """The files of the repository, pipelines apart, by their paths."""
     jinja = Jinja(  # noqa: S701 - no HTML
         loader=FileSystemLoader(_TEMPLATES),
         undefined=StrictUndefined,
@@ -134,7 +137,7 @@ def content(answers: Answers) -> dict[str, str]:
     files = {
         "Snakefile": text("Snakefile"),
         ".gitignore": text("gitignore"),
-        ".githooks/pre-commit": text("pre-commit"),
+        _HOOK: text("pre-commit"),
         "README.md": text("README.md"),
         "requirements.txt": f"talosmake=={values['version']}\n",
         "mise.toml": text("mise.toml"),
@@ -152,7 +155,7 @@ def content(answers: Answers) -> dict[str, str]:
     ):
         for number, address in enumerate(addresses, 1):
             files[f"{environment}/{role}/{name}_{number}/node.env"] = _node(address)
-    return files | dict(_pipelines(answers.ci))
+    return files
 
 
 def _packaged(path: str) -> str:
@@ -168,40 +171,45 @@ def _node(address: str) -> str:
     )
 
 
-def _pipelines(ci: str) -> Iterator[tuple[str, str]]:
-    directory = ROOT / "examples"
-    if ci == "gitlab":
-        yield ".gitlab-ci.yml", _packaged("examples/gitlab-ci.yml")
-    elif ci == "github":
-        for path in sorted((directory / "github").glob("*.yml")):
-            yield f".github/workflows/{path.name}", path.read_text(encoding="utf-8")
-
-
 def write(directory: Path, answers: Answers) -> Iterator[str]:
     """Write the repository; tells what was made and what comes next.
 
     :raises ConfigError: when one of the files is there already; nothing is written then.
     """
-    files = content(answers)
-    there = [path for path in files if (directory / path).exists()]
+    top, below = pipelines.place(directory)
+    texts = {directory / path: text for path, text in content(answers).items()}
+    around = directory if below == PurePosixPath() else top
+    texts |= {around / path: text for path, text in pipelines.files(answers.ci, below).items()}
+    there = [str(path) for path in texts if path.exists()]
     if there:
         raise ConfigError(
-            f"{directory}: {', '.join(there)} {'is' if len(there) == 1 else 'are'} there already; "
+            f"{', '.join(there)} {'is' if len(there) == 1 else 'are'} there already; "
             "nothing was written",
             hint="Name an empty directory:  talosmake init DIRECTORY",
         )
-    for path, text in files.items():
-        target = directory / path
+    for path, text in texts.items():
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
-            if path in _EXECUTABLE:
-                target.chmod(0o755)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            if path == directory / _HOOK:
+                path.chmod(0o755)
         except OSError as error:
-            raise ConfigError(f"{target}: cannot be written: {error.strerror}") from None
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
     name = answers.name
-    yield f"{directory}: {len(files)} files, for the environment {name}. Next, there:"
-    yield "  git init && git config core.hooksPath .githooks"
+    yield f"{directory}: {len(texts)} files, for the environment {name}. Next, there:"
+    yield from _hook_switched_on(top, below)
     yield f"  talosmake secrets {name}       # make its secrets; back up the age key that is named"
     yield f"  talosmake validate {name} -j4  # render and validate; contacts no machine"
     yield f"  talosmake up {name} -j4        # the machines are booted from Talos: all the way"
+    if elsewhere := [str(path) for path in texts if directory not in path.parents]:
+        yield f"Pipelines, where GitHub looks for them: {', '.join(elsewhere)}"
+    if answers.ci == "gitlab" and below != PurePosixPath():
+        yield f"In GitLab, Settings, CI/CD, CI/CD configuration file:  {below}/.gitlab-ci.yml"
+
+
+def _hook_switched_on(top: Path, below: PurePosixPath) -> Iterator[str]:
+    if below == PurePosixPath():
+        yield "  git init && git config core.hooksPath .githooks"
+        return
+    yield f"  git config core.hooksPath {shlex.quote(str(below / _HOOKS))}"
+    yield f"    # {top} has hooks of its own? Call {below / _HOOK} from its pre-commit instead."
