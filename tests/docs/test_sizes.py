@@ -13,6 +13,8 @@ from tests.project import REPOSITORY
 # The most lines that a module may have, by where it stands.
 _MODULES = {"scripts/talosmake": 430, "tools/setup": 250, "plugins": 250}
 _FUNCTION = 50
+# The same for rules; what they have in common is to be read first, and on one screen.
+_COMMON, _RULES = 120, 130
 _FILES = {directory: sorted((REPOSITORY / directory).rglob("*.py")) for directory in _MODULES}
 
 
@@ -43,6 +45,13 @@ def test_modules_are_short(directory: str) -> None:
     }
     assert lines, directory
     assert {path: n for path, n in lines.items() if n > _MODULES[directory]} == {}
+
+
+def test_rules_are_short() -> None:
+    files = sorted((REPOSITORY / "rules").glob("*.smk"))
+    lines = {path.name: len(path.read_text().splitlines()) for path in files}
+    assert lines["common.smk"] <= _COMMON
+    assert {name: n for name, n in lines.items() if n > _RULES} == {}
 
 
 @pytest.mark.parametrize("directory", _MODULES)

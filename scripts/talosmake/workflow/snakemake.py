@@ -28,9 +28,9 @@ def _part(thing: Any, *names: str) -> Any:
     """
     for at, name in enumerate(names):
         if not hasattr(thing, name):
-            missing = ".".join(names[: at + 1])
+            missing = ".".join(("workflow", *names[: at + 1]))
             raise ToolError(
-                f"Snakemake {version('snakemake')} has no {missing}, which this workflow needs",
+                f"Snakemake {version('snakemake')} has no {missing}, which talosmake needs",
                 hint="Install the Snakemake that it was made for:  make setup",
             )
         thing = getattr(thing, name)
@@ -85,7 +85,7 @@ def limit(workflow: Any, limits: Mapping[str, int]) -> None:
 def due_rules(workflow: Any) -> frozenset[str]:
     """The rules that this run has jobs of; known when it starts."""
     jobs = _part(workflow, "persistence", "dag", "needrun_jobs")()
-    return frozenset(_part(job, "rule", "name") for job in jobs)
+    return frozenset(job.rule.name for job in jobs)
 
 
 def start_at_once(workflow: Any) -> None:
