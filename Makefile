@@ -43,6 +43,8 @@ reference: ## the tables in docs/ that come from the schemas and targets, made a
 
 versions: ## ask Talos's Go modules what the pinned talosctl knows, after its pin was changed (needs Go)
 	@$(PYTHON) tools/versions/refresh.py
+	@cd tools/platforms && go run . >platforms.json.new && mv platforms.json.new ../../config/schemas/platforms.json
+	@echo "config/schemas/platforms.json: written"
 
 requirements: ## pin the packages that pyproject.toml names (UPGRADE=1: the newest ones)
 	@$(SETUP) --lock $(if $(UPGRADE),--upgrade)

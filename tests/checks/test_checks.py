@@ -96,7 +96,7 @@ def go() -> str:
     return str(brought[-1])
 
 
-@pytest.mark.parametrize("program", ["simulator", "schematic"])
+@pytest.mark.parametrize("program", ["simulator", "schematic", "platforms"])
 @pytest.mark.parametrize("arguments", [("vet", "./..."), ("test", "./...")], ids=" ".join)
 def test_our_own_go_programs(arguments: tuple[str, ...], program: str) -> None:
     env = {"TALOSCTL": str(BIN / "talosctl"), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
@@ -106,7 +106,7 @@ def test_our_own_go_programs(arguments: tuple[str, ...], program: str) -> None:
     _check([go(), *arguments], REPOSITORY / "tools" / program, env)
 
 
-@pytest.mark.parametrize("program", ["simulator", "schematic", "versions"])
+@pytest.mark.parametrize("program", ["simulator", "schematic", "platforms", "versions"])
 def test_our_own_go_programs_are_formatted(program: str) -> None:
     gofmt = Path(go()).resolve().with_name("gofmt")
     done = subprocess.run(

@@ -249,7 +249,7 @@ def test_files_beside_the_patches_that_are_left_alone(small: Project) -> None:
 def test_schematic_may_stand_elsewhere(small: Project, schematic: str) -> None:
     small.environment("dev", f"TALOS_SCHEMATIC={schematic}\n")
     small.write(f"patches/envs/dev/{schematic}", "customization: {}\n")
-    assert dev().schematic == Path("patches/envs/dev", schematic)
+    assert dev().schematics == (Path("patches/envs/dev", schematic),)
 
 
 def test_address_comes_from_a_patch_where_node_env_has_none(small: Project) -> None:

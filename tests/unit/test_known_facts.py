@@ -19,6 +19,7 @@ from talosmake.inventory import (
     known_facts,
     machine_facts,
 )
+from talosmake.inventory.factory import Images
 from talosmake.inventory.model import Node
 from tests.project import REPOSITORY, Project
 
@@ -71,11 +72,14 @@ class _Recorded(dict[str, str]):
 
 def _of(node: Node, facts: Mapping[str, str]) -> tuple[object, ...]:
     """What a node is, and its virtual machine, by all that reads the node's facts."""
-    vms = machine_facts.read(
-        "dev", "talos-test", "https://10.9.0.10:6443", facts, Path("x"), [node]
-    )
     told = (name for name, value in vars(Node).items() if isinstance(value, property))
-    return (node.hostname, *(getattr(node, name) for name in told), vms.machines)
+    itself = (node.hostname, *(getattr(node, name) for name in told), node.chosen)
+    if not facts.get("LIBVIRT_URI"):
+        return itself
+    vms = machine_facts.read(
+        "dev", "talos-test", "https://10.9.0.10:6443", facts, Path("x"), [node], IMAGES
+    )
+    return (*itself, vms.machines)
 
 
 @pytest.fixture
@@ -111,13 +115,24 @@ OF_A_NODE = {
     "VM_FIRMWARE": "bios",
     "VM_TPM": "true",
     "VM_AUTOSTART": "false",
+    "TALOS_SCHEMATIC": "other.yaml",
+    "TALOS_SCHEMATIC_ID": "0a" * 32,
+    "TALOS_PLATFORM": "nocloud",
+    "TALOS_ARCH": "arm64",
+    "TALOS_SECURE_BOOT": "true",
 }
+IMAGES = Images("0b" * 32, "v1.13.0")
 
 
 @pytest.mark.parametrize("name", sorted(known_facts.of_a_node()))
 def test_what_may_stand_in_node_env_counts_for_that_node_alone(
     machines: Project, name: str
 ) -> None:
+    if name in ("TALOS_PLATFORM", "TALOS_ARCH", "TALOS_SECURE_BOOT"):
+        machines.environment("dev")  # virtual machines all start from one image
+    if name == "TALOS_SCHEMATIC":
+        machines.write("patches/envs/dev/other.yaml", "customization: {bootloader: sd-boot}\n")
+        machines.node("dev", "workers", "worker_2", "10.9.0.22", f"{name}=other.yaml\n")
     before = environments.load("dev")
     path = "patches/envs/dev/workers/worker_1/node.env"
     own = "" if name == "NODE_IP" else machines.read(path)
@@ -150,6 +165,10 @@ def test_what_tells_nodes_apart_is_refused_for_all_of_them(small: Project, name:
     small.write("patches/envs/dev/cluster.env", f"{given}{name}=4\n")
     if name.startswith("VM_"):
         assert all(node.facts[name] == "4" for node in environments.load("dev").nodes)
+        return
+    if name.startswith("TALOS_"):
+        with pytest.raises(InventoryError, match=rf"cluster.env:\d+: {name}='4'"):
+            environments.load("dev")
         return
     with pytest.raises(InventoryError, match=rf"cluster.env:\d+: {name} is about one node"):
         environments.load("dev")

@@ -10,7 +10,7 @@ from talosmake.base import tools
 from talosmake.base.errors import InventoryError, ToolError
 from talosmake.base.process import Result
 from talosmake.inventory import schematic
-from talosmake.inventory.schematic import PLAIN, installer_image, iso_url, schematic_id
+from talosmake.inventory.schematic import PLAIN, schematic_id
 
 HERE = Path("schematic.yaml")
 
@@ -133,12 +133,3 @@ def test_the_program_runs_once_for_a_content(monkeypatch: pytest.MonkeyPatch) ->
     expected = schematic_id("# once", HERE)
     monkeypatch.setattr(schematic, "run", None)
     assert schematic_id("# once", HERE) == expected
-
-
-def test_where_the_factory_serves_it() -> None:
-    assert iso_url(PLAIN, "v1.13.0", secure_boot=False) == (
-        f"https://factory.talos.dev/image/{PLAIN}/v1.13.0/metal-amd64.iso"
-    )
-    assert installer_image(PLAIN, "v1.13.0", secure_boot=True) == (
-        f"factory.talos.dev/metal-installer-secureboot/{PLAIN}:v1.13.0"
-    )

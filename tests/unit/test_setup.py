@@ -82,6 +82,7 @@ def test_go_mod_pins_each_tool(tool: Any) -> None:
 
 def test_each_directory_with_a_pin_is_in_the_registry() -> None:
     found = {path.parent for path in (REPOSITORY / "tools").rglob("go.mod")}
+    found -= {REPOSITORY / "tools/platforms"}  # asked by 'make versions' alone, and not built
     assert found == {REPOSITORY / "tools" / tool.directory for tool in TOOLS.values()}
 
 

@@ -29,6 +29,7 @@ OF_THE_RUN = {
     "ETCD_TIMEOUT": "77",
     "APPLY_RETRIES": "7",
     "PROTECTED": "true",
+    "TALOS_ARCH": "arm64",
     "MAC_CHECK": "off",
     "NODE_MAINTENANCE_IP": "10.9.0.99",
     "NODE_CERT_FINGERPRINT": f"{'A' * 43}=",
@@ -106,6 +107,23 @@ def test_what_no_patch_names_reaches_no_node(
     small: Project, changed: Changed, path: str, text: str
 ) -> None:
     assert changed(add(small, path, text)) == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "fact", "reached"),
+    [
+        (NODE, f"TALOS_SCHEMATIC_ID={'0a' * 32}", {"worker_1"}),
+        ("patches/envs/dev/workers/common.env", "TALOS_PLATFORM=nocloud", {"worker_1"}),
+        ("patches/envs/dev/workers/common.env", "MINE=1", set()),
+        (CLUSTER, "IMAGE_FACTORY=f.lan", {"cp_1", "worker_1"}),
+        (CLUSTER, "TALOS_PLATFORM=metal", set()),
+    ],
+)
+def test_another_installer_reaches_those_that_get_it(
+    small: Project, changed: Changed, path: str, fact: str, reached: set[str]
+) -> None:
+    small.write("patches/envs/dev/workers/common.env", "OTHER=1\n")
+    assert changed(add(small, path, f"{fact}\n")) == reached
 
 
 def test_order_and_quotes_reach_no_node(small: Project, changed: Changed) -> None:

@@ -69,11 +69,9 @@ def _plain_files(environment: Environment) -> Iterator[Path]:
     yield environment.env_file
     for node in environment.nodes:
         yield from (path for path in node.patches if not _encrypted(path))
-        if node.env_file.exists():
-            yield node.env_file
+        yield from (path for path in node.env_files if path.exists())
     yield from cilium.files_of(environment)
-    if environment.schematic:
-        yield environment.schematic
+    yield from environment.schematics
 
 
 def _check(environment: Environment, strict: bool) -> None:

@@ -1,4 +1,4 @@
-"""Lint rules about an environment as a whole (pure)."""
+"""Lint rules about an environment as a whole (pure, but for where a fact stands)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import yaml
 from talosmake.base.yamls import lookup
 from talosmake.checks.finding import EnvironmentView, Finding, NodeView
 from talosmake.checks.network_rules import address_of, serves, static_addresses, vips
-from talosmake.inventory import elsewhere, known_facts
+from talosmake.inventory import elsewhere, envfile, known_facts
+from talosmake.inventory.model import Node
 from talosmake.patches import layout
 from talosmake.secrets import encrypted
 
@@ -90,20 +91,24 @@ def machine_twice(view: EnvironmentView) -> Iterator[Finding]:
 def fact_name(view: EnvironmentView) -> Iterator[Finding]:
     """A fact that nothing uses, by a name that is nearly that of one that talosmake knows."""
     environment = view.environment
-    given = [(environment.env_file, environment.facts)]
+    given: dict[str, list[Path]] = {name: [environment.env_file] for name in environment.facts}
     for node in environment.nodes:
-        own = {name: value for name, value in node.facts.items() if name not in environment.facts}
-        given.append((node.env_file, own))
-    meant = {name: _nearest(name) for _, facts in given for name in facts}
+        for name in node.facts.keys() - environment.facts.keys():
+            given.setdefault(name, []).append(_given_in(node, name))
+    meant = {name: _nearest(name) for name in given}
     used = view.read_used() if any(meant.values()) else frozenset()
-    for path, facts in given:
-        for name in facts:
-            if meant[name] and name not in used:
-                yield Finding(
-                    str(path),
-                    f"{name} is not used, and has no effect; did you mean {meant[name]}?",
-                    "Correct the name, or remove the line (it may stand in config/config.yaml).",
-                )
+    for name, paths in given.items():
+        for path in dict.fromkeys(paths) if meant[name] and name not in used else ():
+            yield Finding(
+                str(path),
+                f"{name} is not used, and has no effect; did you mean {meant[name]}?",
+                "Correct the name, or remove the line (it may stand in config/config.yaml).",
+            )
+
+
+def _given_in(node: Node, name: str) -> Path:
+    """The env file that gives a node's fact: its own, or its role's."""
+    return next((path for path in node.env_files if name in envfile.read(path)), node.env_file)
 
 
 def _nearest(name: str) -> str:

@@ -83,7 +83,7 @@ def node_view(
         node,
         layers,
         read_config=lambda: config,
-        read_base=lambda: machine_config.base_of(environment.cluster, node.role, bundle()),
+        read_base=lambda: machine_config.base_of(environment.cluster_of(node), node.role, bundle()),
         warnings=warnings,
         read_cilium=partial(cilium.values_of, environment),
     )

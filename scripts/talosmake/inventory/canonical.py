@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
-from talosmake.inventory import endpoints, known_facts
+from talosmake.inventory import endpoints, factory, known_facts
 
 _PAIR = "[0-9a-f]{2}"
 # 52:54:00:ab:cd:ef, 52-54-00-ab-cd-ef, 5254.00ab.cdef, 525400-abcdef, 525400abcdef
@@ -181,6 +181,16 @@ def _is_machine_address(text: str) -> bool:
     return not (parsed.is_unspecified or parsed.is_multicast)
 
 
+def image_factory(text: str) -> str:
+    """A factory's host, with http:// before it where it has no TLS.
+
+    Where it is none, what stands before an @ is cut out: it may be a password, and the text is
+    quoted in a message.
+    """
+    form = text.strip().removesuffix("/").removeprefix("https://")
+    return form if factory.is_named(form) else re.sub(r"[^/@]*@", "…@", text)
+
+
 # By the `format` of a fact in config/schemas/facts.schema.yaml: how its one form is made ...
 FORMS: Mapping[str, Callable[[str], str]] = {
     "address": address,
@@ -191,6 +201,7 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     "fingerprint": fingerprint,
     "host-name": name,
     "https-endpoint": _url,
+    "image-factory": image_factory,
     "mac": mac,
     "network": network,
     "sha256": sha256,
@@ -204,6 +215,7 @@ VALID: Mapping[str, Callable[[str], bool]] = {
     "fingerprint": is_fingerprint,
     "host-name": endpoints.is_host_name,
     "https-endpoint": _is_https_endpoint,
+    "image-factory": factory.is_named,
     "ip-address": _is_address,
     "machine-address": _is_machine_address,
 }

@@ -6,36 +6,12 @@ import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from talosmake.base.errors import ConfigError, InventoryError
-from talosmake.inventory import envfile, known_facts, lifetimes, schematic, versions
+from talosmake.inventory import envfile, known_facts, lifetimes, versions
 from talosmake.inventory.fact_values import Facts
 from talosmake.inventory.facts import refuse_built_in
 from talosmake.inventory.model import Cluster, Goal, Settings
-
-
-def read_schematic(facts: dict[str, Any], directory: Path) -> Path | None:
-    """The schematic's file; its id becomes the fact ``TALOS_SCHEMATIC_ID``."""
-    name = str(facts.get("TALOS_SCHEMATIC", ""))
-    if not name:
-        return None
-    if "TALOS_SCHEMATIC_ID" in facts:
-        raise InventoryError(
-            f"{directory / 'cluster.env'}: TALOS_SCHEMATIC and TALOS_SCHEMATIC_ID say the same",
-            hint="Keep one: the file, or the id that the Image Factory gave you.",
-        )
-    path = directory / name
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InventoryError(
-            f"{directory / 'cluster.env'}: TALOS_SCHEMATIC={name!r}: {path} cannot be read: "
-            f"{getattr(error, 'strerror', error)}",
-            hint=f"It names a YAML file in {directory}, e.g. TALOS_SCHEMATIC=schematic.yaml",
-        ) from None
-    facts["TALOS_SCHEMATIC_ID"] = schematic.schematic_id(text, path)
-    return path
 
 
 def cluster_facts(path: Path) -> dict[str, str]:
@@ -55,10 +31,11 @@ def cluster_facts(path: Path) -> dict[str, str]:
     return facts
 
 
-def read_cluster(facts: Mapping[str, str], path: Path) -> Cluster:
+def read_cluster(facts: Mapping[str, str], path: Path, installer: str) -> Cluster:
     """The cluster that the facts describe.
 
     :param path: cluster.env, for errors.
+    :param installer: the Image Factory's, where the facts ask for one; else "".
     :raises InventoryError: for a fact that is missing or not of the right form.
     """
     _refuse_missing(facts, path)
@@ -72,7 +49,7 @@ def read_cluster(facts: Mapping[str, str], path: Path) -> Cluster:
         kubernetes_version=given.text("KUBERNETES_VERSION"),
         simulated=given.yes("SIMULATED"),
         lab=given.yes("LAB"),
-        installer=_installer(given),
+        installer=installer,
         protected=given.yes("PROTECTED"),
     )
     versions.check(cluster.talos_version, cluster.talos_contract, cluster.kubernetes_version, path)
@@ -104,16 +81,6 @@ def _check_contract(facts: Facts) -> None:
 
 def _minor(version: str) -> list[int]:
     return [int(part) for part in version.removeprefix("v").split(".")[:2]]
-
-
-def _installer(facts: Facts) -> str:
-    """The Image Factory's installer, where the nodes need one of a schematic's."""
-    secure_boot = facts.yes("TALOS_SECURE_BOOT")
-    identifier = facts.text("TALOS_SCHEMATIC_ID") or (schematic.PLAIN if secure_boot else "")
-    if not identifier:
-        return ""
-    version = facts.text("TALOS_VERSION")
-    return schematic.installer_image(identifier, version, secure_boot=secure_boot)
 
 
 # How long a step may wait before it uses a client certificate again.

@@ -6,7 +6,8 @@ import ipaddress
 from collections.abc import Callable
 
 from talosmake.base.errors import InventoryError
-from talosmake.inventory import machine_facts
+from talosmake.inventory import factory, image_facts, machine_facts
+from talosmake.inventory.fact_values import Facts
 from talosmake.inventory.model import Environment, Node, Role
 from talosmake.inventory.names import ALL, environment_names
 from talosmake.inventory.nodes import is_plain, patch_with, text_of
@@ -26,6 +27,7 @@ def check_together(environment: Environment) -> None:
     _check_unique(environment, "NODE_MAC", lambda node: node.mac)
     _check_unique(environment, "NODE_UUID", lambda node: node.uuid)
     _check_host_names(environment)
+    _check_images(environment)
     if environment.cluster.throwaway:
         _check_loopback(environment)
     if environment.cluster.lab:
@@ -119,6 +121,16 @@ def _check_loopback(environment: Environment) -> None:
                 )
 
 
+def _check_images(environment: Environment) -> None:
+    """The Image Factory makes the images that nodes ask for; each kind is looked at once."""
+    seen = set()
+    for node in environment.nodes:
+        if node.chosen and node.chosen not in seen:
+            seen.add(node.chosen)
+            name = f"{environment.name}/{node.name}"
+            image_facts.check(node.chosen, name, Facts(node.facts, node.env_files))
+
+
 def _is_loopback(endpoint: str) -> bool:
     """Whether it is a loopback address alone, without a port."""
     try:
@@ -150,6 +162,12 @@ def _check_lab(environment: Environment) -> None:
                 f"{node.env_file}: NODE_ENDPOINT={node.endpoint}: a lab's nodes are reached at "
                 "IPv4 addresses",
                 hint="Take one that nothing else has, e.g. NODE_ENDPOINT=127.0.20.11",
+            )
+        if node.chosen and node.chosen.images.arch != factory.AMD64:
+            raise InventoryError(
+                f"{environment.env_file}: TALOS_ARCH={node.chosen.images.arch} ({node.name}): a "
+                "lab's nodes are amd64",
+                hint="Remove the line.",
             )
         if not node.mac:
             raise InventoryError(

@@ -12,9 +12,19 @@ from pathlib import Path
 
 from talosmake.base.errors import ConfigError, InventoryError
 from talosmake.base.merge import merged
-from talosmake.inventory import canonical, cilium_facts, envfile, machine_facts, places, unread
-from talosmake.inventory.cluster import cluster_facts, read_cluster, read_schematic, read_settings
+from talosmake.inventory import (
+    canonical,
+    cilium_facts,
+    envfile,
+    image_facts,
+    machine_facts,
+    places,
+    unread,
+)
+from talosmake.inventory.cluster import cluster_facts, read_cluster, read_settings
 from talosmake.inventory.consistency import check_together
+from talosmake.inventory.fact_values import Facts
+from talosmake.inventory.factory import Images
 from talosmake.inventory.facts import refuse_node_only, refuse_references
 from talosmake.inventory.machines import Vms
 from talosmake.inventory.model import Cluster, Environment
@@ -60,14 +70,15 @@ def load(
     if name == ALL:
         raise InventoryError(f"{directory}: 'all' means every environment; give it another name")
     own = cluster_facts(directory / "cluster.env")
-    facts = canonical.facts(merged(defaults or {}, own, {"ENV": name}))
     env_file = directory / "cluster.env"
+    facts = canonical.facts(merged(image_facts.over(defaults or {}, own, env_file), {"ENV": name}))
     refuse_references(own, facts, env_file)
     refuse_node_only(facts, env_file)
-    schematic_file = read_schematic(facts, directory)
-    cluster = read_cluster(facts, env_file)
+    chosen = image_facts.read(Facts(facts, (env_file,)), directory)
+    facts = image_facts.with_id(facts, chosen)
+    cluster = read_cluster(facts, env_file, chosen.installer)
     unread.check(directory, [*unread.named_by(facts, directory)])
-    nodes = tuple(read_nodes(directory, facts))
+    nodes = tuple(read_nodes(directory, facts, chosen))
     bundle, shared_with = _bundle(name, cluster)
     environment = Environment(
         name,
@@ -79,13 +90,13 @@ def load(
         shared_with,
         cilium=cilium_facts.read(facts, env_file),
         facts=facts,
-        schematic=schematic_file,
+        chosen=chosen,
     )
     check_together(environment)
-    return replace(environment, vms=_vms(environment, facts))
+    return replace(environment, vms=_vms(environment, facts, chosen.images))
 
 
-def _vms(environment: Environment, facts: Mapping[str, str]) -> Vms | None:
+def _vms(environment: Environment, facts: Mapping[str, str], images: Images) -> Vms | None:
     """The virtual machines that the nodes are; without ``LIBVIRT_URI`` they are bare metal."""
     if not facts.get(machine_facts.URI):
         return None
@@ -102,6 +113,7 @@ def _vms(environment: Environment, facts: Mapping[str, str]) -> Vms | None:
         facts,
         environment.env_file,
         environment.nodes,
+        images,
     )
 
 

@@ -44,13 +44,13 @@ def refuse_node_only(facts: Mapping[str, str], path: Path) -> None:
             )
 
 
-def refuse_environment_only(facts: Mapping[str, str], path: Path) -> None:
-    """Refuse facts for one node that are about all."""
+def refuse_environment_only(facts: Mapping[str, str], path: Path, what: str = "node") -> None:
+    """Refuse facts for one node, or one role, that are about all."""
     for name in facts:
         if name in known_facts.of_an_environment():
             raise InventoryError(
                 f"{place(name, path)}: {name} is about the whole environment and cannot be given "
-                "for one node",
+                f"for one {what}",
                 hint="Write it into the environment's cluster.env, for all nodes; or, if it is for "
-                f"this node's patches only, give it a name of your own, e.g. MY_{name}.",
+                f"this {what}'s patches only, give it a name of your own, e.g. MY_{name}.",
             )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, NetmaskValueError
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from talosmake.inventory import schematic
+from talosmake.inventory import factory
 from talosmake.inventory.disks import disks
 from talosmake.inventory.fact_values import Facts
+from talosmake.inventory.factory import Images
 from talosmake.inventory.machines import (
     Accelerator,
     Boot,
@@ -33,9 +35,11 @@ URI = "LIBVIRT_URI"
 # Those that Talos's own ISO boots with and that matter without one (Talos docs: kernel reference),
 # and the serial console, which goes into a log.
 _KERNEL_ARGUMENTS = (
-    "talos.platform=metal console=tty0 console=ttyS0 init_on_alloc=1 slab_nomerge pti=on "
+    "talos.platform={platform} console=tty0 console=ttyS0 init_on_alloc=1 slab_nomerge pti=on "
     "consoleblank=0 nvme_core.io_timeout=4294967295 printk.devkmsg=on selinux=1"
 )
+# What TALOS_KERNEL names for the kernel and the initramfs that the Image Factory makes.
+_OF_FACTORY = "factory"
 
 
 def derived_mac(environment: str, config_name: str) -> str:
@@ -54,6 +58,7 @@ def read(
     facts: Mapping[str, str],
     env_file: Path,
     nodes: Sequence[Node],
+    images: Images,
 ) -> Vms:
     """The virtual machines that the nodes of an environment are.
 
@@ -61,6 +66,7 @@ def read(
     :param endpoint: the URL of the Kubernetes API; its address is one of the network's, too.
     :param facts: of the environment, with ``LIBVIRT_URI`` and the workflow's defaults.
     :param nodes: with facts of their own.
+    :param images: those of the Image Factory's that the environment's facts ask for.
     :raises InventoryError: for the first mistake, with the file it stands in.
     """
     read = Facts(facts, (env_file,))
@@ -70,8 +76,8 @@ def read(
         uri=read.text(URI),
         network=network,
         storage=_storage(read, environment),
-        boot=_boot(read),
-        machines=tuple(_vm(node, owner, read) for node in nodes),
+        boot=_boot(read, images),
+        machines=tuple(_vm(node, owner, read, images) for node in nodes),
         stop_timeout=read.whole("VM_STOP_TIMEOUT"),
     )
 
@@ -215,42 +221,67 @@ def _storage(facts: Facts, environment: str) -> Storage:
     return Storage(name, stable_uuid(environment, "pool"), path.rstrip("/") or "/")
 
 
-def _boot(facts: Facts) -> Boot:
+def _boot(facts: Facts, images: Images) -> Boot:
     kernel, initramfs = facts.text("TALOS_KERNEL"), facts.text("TALOS_INITRAMFS")
+    if kernel == _OF_FACTORY and not initramfs:
+        initramfs = _OF_FACTORY
     if bool(kernel) != bool(initramfs):
         missing = "TALOS_INITRAMFS" if kernel else "TALOS_KERNEL"
         raise facts.wrong(missing, "is missing", "Kernel and initramfs go together.")
     if kernel and facts.text("TALOS_IMAGE"):
         raise facts.wrong("TALOS_IMAGE", "does not go with TALOS_KERNEL", "Keep one of the two.")
     if kernel:
-        arguments = facts.text("TALOS_KERNEL_ARGS") or _KERNEL_ARGUMENTS
-        images = _image(facts, ImageKind.KERNEL), _image(facts, ImageKind.INITRAMFS)
-        return Boot(images, arguments)
+        _check_kernel(facts, images)
+        usual = _KERNEL_ARGUMENTS.format(platform=images.platform)
+        both = (
+            _image(facts, ImageKind.KERNEL, kernel, images),
+            _image(facts, ImageKind.INITRAMFS, initramfs, images),
+        )
+        return Boot(both, facts.text("TALOS_KERNEL_ARGS") or usual)
     if facts.text("TALOS_KERNEL_ARGS"):
         raise facts.wrong(
             "TALOS_KERNEL_ARGS",
             "goes with TALOS_KERNEL; an ISO brings its own",
             "Put them into a schematic (TALOS_SCHEMATIC: customization.extraKernelArgs).",
         )
-    return Boot((_image(facts, ImageKind.ISO),))
+    source = facts.text("TALOS_IMAGE")
+    if not source and not images.iso:
+        raise facts.wrong(
+            "TALOS_PLATFORM",
+            "the Image Factory makes no ISO for it, and virtual machines start from one",
+            "Write TALOS_KERNEL=factory, or name an image yourself: TALOS_IMAGE.",
+        )
+    return Boot((_image(facts, ImageKind.ISO, source or _OF_FACTORY, images),))
 
 
-def _image(facts: Facts, kind: ImageKind) -> Image:
-    key = Image(kind, "").key
-    source = facts.text(key)
-    if not source:
-        version = facts.text("TALOS_VERSION")
-        identifier = facts.text("TALOS_SCHEMATIC_ID") or schematic.PLAIN
-        secure_boot = facts.yes("TALOS_SECURE_BOOT")
-        source = schematic.iso_url(identifier, version, secure_boot=secure_boot)
-    return Image(kind, source, facts.text(f"{key}_SHA256"))
+def _check_kernel(facts: Facts, images: Images) -> None:
+    """A kernel that is not in a signed image cannot be booted with secure boot."""
+    if images.secure_boot and facts.text("TALOS_KERNEL") == _OF_FACTORY:
+        raise facts.wrong(
+            "TALOS_KERNEL",
+            "the kernel that the Image Factory serves by itself is not signed, and "
+            "TALOS_SECURE_BOOT is true",
+            "Remove the line: machines then start from the ISO, which is signed.",
+        )
+
+
+def _image(facts: Facts, kind: ImageKind, source: str, images: Images) -> Image:
+    if source == _OF_FACTORY:
+        source = {
+            ImageKind.ISO: images.iso,
+            ImageKind.KERNEL: images.kernel,
+            ImageKind.INITRAMFS: images.initramfs,
+        }[kind]
+    image = Image(kind, source)
+    return replace(image, sha256=facts.text(f"{image.key}_SHA256"))
 
 
 # --- machines -------------------------------------------------------------------------------------
 
 
-def _vm(node: Node, environment: Owner, cluster: Facts) -> Vm:
-    facts = Facts(node.facts, (node.env_file, *cluster.files))
+def _vm(node: Node, environment: Owner, cluster: Facts, images: Images) -> Vm:
+    facts = Facts(node.facts, node.env_files or (node.env_file, *cluster.files))
+    _check_images(facts, node, images)
     domain = f"{environment.environment}-{node.config_name}"
     firmware = Firmware(facts.text("VM_FIRMWARE"))
     secure_boot = cluster.yes("TALOS_SECURE_BOOT")
@@ -273,3 +304,29 @@ def _vm(node: Node, environment: Owner, cluster: Facts) -> Vm:
         tpm=facts.yes("VM_TPM"),
         autostart=facts.yes("VM_AUTOSTART"),
     )
+
+
+def _check_images(facts: Facts, node: Node, images: Images) -> None:
+    """All machines start from the environment's image, and are of the host's architecture.
+
+    A node's own schematic counts all the same: for the installer.
+    """
+    own = node.chosen.images if node.chosen else images
+    for name, its, theirs in (
+        ("TALOS_PLATFORM", own.platform, images.platform),
+        ("TALOS_ARCH", own.arch, images.arch),
+        ("TALOS_SECURE_BOOT", own.secure_boot, images.secure_boot),
+    ):
+        if its != theirs:
+            raise facts.wrong(
+                name,
+                "is about all virtual machines of an environment, which start from one image",
+                f"Write it into {facts.files[-1]}, or give these nodes an environment without "
+                f"{URI}.",
+            )
+    if own.arch != factory.AMD64:
+        raise facts.wrong(
+            "TALOS_ARCH",
+            "virtual machines are made for amd64 only",
+            f"Remove {URI}, and make the machines in another way.",
+        )

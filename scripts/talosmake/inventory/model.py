@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,11 @@ from talosmake.base.tools import numbers
 from talosmake.inventory import endpoints
 from talosmake.inventory.access import Access
 from talosmake.inventory.artifact import Artifact
+from talosmake.inventory.factory import Images
+from talosmake.inventory.image_facts import Choice
 from talosmake.inventory.machines import Vms
 from talosmake.inventory.paths import Paths
-from talosmake.inventory.schematic import PLAIN, installer_image
+from talosmake.inventory.schematic import PLAIN
 
 
 def natural(text: str) -> tuple[list[tuple[int, str]], str]:
@@ -132,7 +134,7 @@ class Cluster:
         if self.installer:
             return self.installer
         if numbers(self.talos_version)[:2] >= (1, 14):
-            return installer_image(PLAIN, self.talos_version, secure_boot=False)
+            return Images(PLAIN, self.talos_version).installer
         return f"ghcr.io/siderolabs/installer:{self.talos_version}"
 
     @property
@@ -151,6 +153,10 @@ class Node:
     :ivar mac: its ``NODE_MAC`` in lower case with colons; where node.env gives none, one derived
         from its name for a virtual machine, "" for bare metal.
     :ivar patches: the patch files of all layers that make its config, in the order they apply.
+    :ivar chosen: the Image Factory's images that its facts ask for; None where the environment's
+        count.
+    :ivar env_files: where its facts may stand, the nearest first: node.env, its role's common.env,
+        cluster.env.
     """
 
     name: str
@@ -160,6 +166,8 @@ class Node:
     directory: Path
     patches: tuple[Path, ...]
     facts: Mapping[str, str] = field(compare=False)
+    chosen: Choice | None = field(default=None, compare=False)
+    env_files: tuple[Path, ...] = field(default=(), compare=False)
 
     @property
     def config_name(self) -> str:
@@ -230,7 +238,8 @@ class Environment:
     :ivar cilium: how Cilium is installed; None where the workflow does not install it.
     :ivar facts: what ``${NAME}`` may name in files that are not one node's.
     :ivar vms: the virtual machines that its nodes are; None where they are bare metal.
-    :ivar schematic: the file that ``TALOS_SCHEMATIC`` names; None where it names none.
+    :ivar chosen: the Image Factory's images that nodes without such facts of their own get; None
+        where nothing was asked of its facts.
     :ivar artifact: where the machine configs come from, instead of being rendered.
     :ivar stand_in: a throw-away bundle in memory, to check without the real one; b"" for none.
     :ivar output: where the directory with what is made for it stands.
@@ -247,7 +256,7 @@ class Environment:
     cilium: Cilium | None = None
     facts: Mapping[str, str] = field(default_factory=dict, compare=False)
     vms: Vms | None = None
-    schematic: Path | None = None
+    chosen: Choice | None = None
     artifact: Artifact | None = field(default=None, compare=False, repr=False)
     stand_in: bytes = field(default=b"", compare=False, repr=False)
     output: Path = Path("rendered_configs")
@@ -280,6 +289,18 @@ class Environment:
         :raises KeyError: when there is none.
         """
         return self._by_config_name[f"{role}-{name}"]
+
+    def cluster_of(self, node: Node) -> Cluster:
+        """The cluster as a node's config is generated for it: with the node's own installer."""
+        if node.chosen is None or node.chosen.installer == self.cluster.installer:
+            return self.cluster
+        return replace(self.cluster, installer=node.chosen.installer)
+
+    @property
+    def schematics(self) -> tuple[Path, ...]:
+        """The files of all schematics that ``TALOS_SCHEMATIC`` names, each once."""
+        chosen = (self.chosen, *(node.chosen for node in self.nodes))
+        return tuple(dict.fromkeys(one.file for one in chosen if one and one.file))
 
     @property
     def paths(self) -> Paths:

@@ -13,9 +13,9 @@ from pathlib import Path
 from talosmake.base.errors import InventoryError, ToolError
 from talosmake.base.process import Result, run
 from talosmake.base.tools import SCHEMATIC_ID, require
+from talosmake.inventory.factory import PUBLIC_FACTORY, Factory
 from talosmake.patches import positions
 
-FACTORY = "factory.talos.dev"
 # The schematic that changes nothing.
 PLAIN = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba"
 
@@ -25,10 +25,11 @@ _LINE = re.compile(r"line (\d+): ")
 _UNKNOWN = re.compile(r"field (\S+) not found in type \S+")
 
 
-def schematic_id(text: str, path: Path) -> str:
+def schematic_id(text: str, path: Path, factory: Factory = PUBLIC_FACTORY) -> str:
     """The id of a schematic: 64 hex digits.
 
     :param path: where the text comes from, for messages only.
+    :param factory: the one that is to make its images, for messages only.
     :raises InventoryError: when it is no schematic.
     :raises ToolError: when the program that knows is missing, or was built of another version.
     """
@@ -37,10 +38,10 @@ def schematic_id(text: str, path: Path) -> str:
         where, wrong = _wrong(text, result.stderr)
         raise InventoryError(
             f"{path}{where}: {wrong}",
-            hint=f"The Image Factory's documentation says what a schematic has. Where {FACTORY} "
-            "itself takes this one, write the id that it answers with as TALOS_SCHEMATIC_ID, in "
-            "place of TALOS_SCHEMATIC: "
-            f"curl -X POST --data-binary @{path} https://{FACTORY}/schematics",
+            hint="The Image Factory's documentation says what a schematic has. Where "
+            f"{factory.host} itself takes this one, write the id that it answers with as "
+            "TALOS_SCHEMATIC_ID, in place of TALOS_SCHEMATIC: "
+            f"curl -X POST --data-binary @{path} {factory.url}/schematics",
         )
     return result.stdout.decode().strip()
 
@@ -78,15 +79,3 @@ def _dotted(text: str, line: int, field: str) -> str:
     ways = [keys for (_, keys), at in positions.of(text).items() if at.line == line]
     way = next((keys for keys in ways if keys and keys[-1] == field), (field,))
     return ".".join(map(str, way))
-
-
-def iso_url(schematic: str, talos_version: str, *, secure_boot: bool) -> str:
-    """Where the factory serves the ISO of a schematic (docs: Image Factory, frontend API)."""
-    suffix = "-secureboot" if secure_boot else ""
-    return f"https://{FACTORY}/image/{schematic}/{talos_version}/metal-amd64{suffix}.iso"
-
-
-def installer_image(schematic: str, talos_version: str, *, secure_boot: bool) -> str:
-    """The installer of a schematic, by which Talos writes itself to a disk."""
-    suffix = "-secureboot" if secure_boot else ""
-    return f"{FACTORY}/metal-installer{suffix}/{schematic}:{talos_version}"

@@ -16,6 +16,8 @@ from talosmake.inventory.model import Role
 
 # A layer's patches, in the order they apply.
 SHARED_FILES = ("common.yaml", "common.sops.yaml")
+# Facts of all nodes of a role, beside its common.yaml.
+ROLE_FACTS = "common.env"
 _YAML = (".yaml", ".yml")
 _JSON = (".json", ".jsonc", ".json5")
 _TEMPLATES = (
@@ -49,6 +51,9 @@ def check(directory: Path, named: Collection[Path]) -> None:
     found = [*_of_layers(root, directory), *_of_directories(root, directory)]
     inside = {path.resolve() for path in named}
     found = [path for path in found if not _is_in(path, inside)]
+    if found:
+        of_nodes = {path.resolve() for path in _named_by_nodes(directory)}
+        found = [path for path in found if not _is_in(path, of_nodes)]
     if any(directory not in path.parents for path in found):
         others = _named_by_others(directory)
         found = [path for path in found if not _is_in(path, others)]
@@ -120,7 +125,9 @@ def _of_layers(root: Path, directory: Path) -> Iterator[Path]:
 def _read_in(layer: Path, directory: Path) -> Sequence[str]:
     if layer == directory.parent:
         return ()
-    return (*SHARED_FILES, "cilium.yaml", "cluster.env") if layer == directory else SHARED_FILES
+    if layer == directory:
+        return (*SHARED_FILES, "cilium.yaml", "cluster.env")
+    return (*SHARED_FILES, ROLE_FACTS) if layer.parent == directory else SHARED_FILES
 
 
 def _of_directories(root: Path, directory: Path) -> Iterator[Path]:
@@ -155,7 +162,7 @@ def _named_by_others(directory: Path) -> set[Path]:
             facts = envfile.read(other / "cluster.env") if other.is_dir() else {}
         except TalosmakeError:
             continue
-        found |= set(named_by(facts, other))
+        found |= {*named_by(facts, other), *_named_by_nodes(other)}
     return {path.resolve() for path in found}
 
 
@@ -166,6 +173,19 @@ def named_by(facts: dict[str, str], directory: Path) -> Iterable[Path]:
     """
     schematic, chart = (facts.get(name, "") for name in _NAMED_BY)
     return [*([directory / schematic] if schematic else []), *([Path(chart)] if chart else [])]
+
+
+def _named_by_nodes(directory: Path) -> Iterator[Path]:
+    """The environment's files that facts of its roles and nodes name: their schematics."""
+    for role in Role:
+        where = directory / role.directory
+        for path in (where / ROLE_FACTS, *where.glob("*/node.env")):
+            try:
+                name = envfile.read(path).get(_NAMED_BY[0], "")
+            except TalosmakeError:
+                continue
+            if name:
+                yield directory / name
 
 
 # --- where it belongs -----------------------------------------------------------------------------
@@ -181,8 +201,8 @@ def _hint(path: Path, directory: Path) -> str:
     layers = [root, directory, *(directory / role.directory for role in Role)]
     if path.suffix in _FACTS:
         return (
-            f"Facts of all nodes stand in {directory / 'cluster.env'}, those of one in the "
-            "node.env of its directory."
+            f"Facts of all nodes stand in {directory / 'cluster.env'}, those of a role in "
+            f"{ROLE_FACTS} of its directory, those of one node in the node.env of its directory."
         )
     if root / "cilium" in path.parents or directory / "cilium" in path.parents:
         return (

@@ -223,7 +223,7 @@ def _generate(
     environment: Environment, node: Node, bundle: bytes, layers: Sequence[Patch]
 ) -> bytes:
     texts = [layer.text for layer in layers]
-    return generate.gen_config(environment.cluster, node.role, bundle, texts)
+    return generate.gen_config(environment.cluster_of(node), node.role, bundle, texts)
 
 
 @cache
@@ -242,7 +242,7 @@ def _check_identity(
     bundle = bundles.bundle_of(environment)
     found = identity.differences(
         config,
-        identity.documents(base_of(environment.cluster, node.role, bundle)),
+        identity.documents(base_of(environment.cluster_of(node), node.role, bundle)),
         identity.documents(bundle).get(("", "")),
         secret=not environment.stand_in,
     )
@@ -310,7 +310,9 @@ def _hint_of_other_role(
         return ""
     other = next(role for role in Role if role is not node.role)
     try:
-        generate.gen_config(environment.cluster, other, bundle, [layer.text for layer in layers])
+        generate.gen_config(
+            environment.cluster_of(node), other, bundle, [layer.text for layer in layers]
+        )
     except PatchError:
         return ""
     directory = environment.directory / other.directory

@@ -35,7 +35,7 @@ def of_node(environment: Environment, node: Node) -> str:
     bundle = [] if environment.cluster.throwaway else [environment.bundle]
     return _digest(
         [
-            _cluster(environment.cluster),
+            _cluster(environment.cluster_of(node)),
             [node.role, node.hostname, environment.cilium is not None],
             _facts_in(node.patches, node.facts),
         ],

@@ -128,7 +128,7 @@ def _to_running(environment: Environment, node: Node, config: bytes, live: Obser
         ) from None
     lines = [] if same else _redacted_diff(environment, node, live.config, config)
     talos = installed.ask(environment, node)
-    found = installed.difference(talos, installed.wanted(environment.cluster, config))
+    found = installed.difference(talos, installed.wanted(environment.cluster_of(node), config))
     if same:
         said = f"runs the config in Git, but {found}" if found else "runs what is in Git"
         said += "; a staged or tried config is pending on it" * pending

@@ -48,7 +48,7 @@ def in_git(environment: Environment, node: Node) -> Talos | None:
             config = machine_config.render(environment, node)
     except (TalosmakeError, OSError):
         return None
-    return installed.wanted(environment.cluster, config)
+    return installed.wanted(environment.cluster_of(node), config)
 
 
 def after_run(environment: Environment) -> list[Seen]:

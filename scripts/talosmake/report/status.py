@@ -123,7 +123,7 @@ def _failed(environment: Environment, node: Node) -> bool:
         return False
     sources = [environment.env_file, environment.bundle, node.env_file, *node.patches]
     sources += [settings.FILE, *cilium.files_of(environment)]
-    sources += [environment.schematic] if environment.schematic else []
+    sources += [*environment.schematics, *node.env_files]
     changed = max((path.stat().st_mtime for path in sources if path.exists()), default=0.0)
     names = [f"{node.config_name}.render.log", f"{node.config_name}.validate.log"]
     names += ["cilium_layer.log"] if node.role is Role.CONTROLPLANE and environment.cilium else []

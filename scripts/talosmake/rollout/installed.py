@@ -223,7 +223,7 @@ def upgrade_command(environment: Environment, node: Node, git: Talos) -> str:
 def _shown(environment: Environment, node: Node, image: str) -> str:
     """The installer image as it may be shown: an encrypted patch may set it."""
     encrypted = any(path.name.endswith(".sops.yaml") for path in node.patches)
-    if image == environment.cluster.installer_image or not encrypted:
+    if image == environment.cluster_of(node).installer_image or not encrypted:
         return image
     try:
         secrets = disclosure.secrets_of(environment, node)

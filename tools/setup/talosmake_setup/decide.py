@@ -75,7 +75,7 @@ def wanted_tools(parts: Iterable[str], facts: Sequence[str]) -> list[Tool]:
     """Which tools are needed.
 
     :param parts: of set-up, as tools.toml names them.
-    :param facts: what stands in config.yaml and in the environments' cluster.env.
+    :param facts: what stands in config.yaml and in the environments' env files.
     """
     wanted = {"always", *parts}
     return [

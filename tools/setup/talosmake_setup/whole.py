@@ -35,7 +35,7 @@ def set_up(wanted: Sequence[str]) -> None:
             ensure_command()
         # Of an installed talosmake, this is called in a person's repository.
         data = Path.cwd() if INTO else ROOT
-        places = [data / "config/config.yaml", *data.glob("patches/envs/*/cluster.env")]
+        places = [data / "config/config.yaml", *data.glob("patches/envs/**/*.env")]
         facts = [path.read_text(errors="replace") for path in places if path.is_file()]
         parts = set(wanted)
         if "demo" in parts:
