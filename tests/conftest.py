@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from talosmake.base import this_run
 from tests.project import BIN, CLUSTER_ENV, REPOSITORY, Project
 
 # What a shell starts in the background ignores Ctrl-C, and what nohup starts a closed terminal; so
@@ -67,6 +68,12 @@ def _keep_durations(terminalreporter: pytest.TerminalReporter) -> None:
         path = REPOSITORY / ".pytest_cache/slowest.txt"
         path.parent.mkdir(exist_ok=True)
         path.write_text("".join(lines))
+
+
+@pytest.fixture(autouse=True)
+def _run() -> None:
+    """A run of its own for each test, as each is in a process of its own otherwise."""
+    this_run.begin()
 
 
 @pytest.fixture(scope="session")

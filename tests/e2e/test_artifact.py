@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from talosmake.artifact import archive, pack
+from talosmake.base import this_run
 from talosmake.base.errors import ArtifactError
 from talosmake.base.redact import scalars
 from talosmake.inventory import environments
@@ -276,7 +277,7 @@ def test_refuses_what_was_not_reviewed(released: Project, monkeypatch: pytest.Mo
     assert "holds no complete configs" in changed(lambda _: without)
 
     path.write_bytes(genuine)
-    pack._opened.clear()
+    this_run.begin()
     mine.write_bytes(age.new_key().identity)
     error = refused()
     assert "its configs.tar.age cannot be opened" in error

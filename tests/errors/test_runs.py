@@ -165,7 +165,6 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", os.pathsep.join((str(directory), "/usr/bin", "/bin")))
     process.find.cache_clear()
     tools.require.cache_clear()
-    monkeypatch.setattr(bundles, "_decrypted", {})
     return directory
 
 

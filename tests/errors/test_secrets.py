@@ -46,7 +46,6 @@ def dev(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Environme
         monkeypatch.delenv(name, raising=False)
     for name, value in project.env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(bundles, "_decrypted", {})
     yield environments.load("dev")
     leaked = [value for value in scalars(yaml.safe_load(PLAIN)) if len(value) > 6]
     for path in files_below(project.root):

@@ -163,7 +163,6 @@ def test_roll_out_without_markers_asks_the_nodes(
 
     monkeypatch.setattr(turns, "secure_api", api)
     monkeypatch.setattr(turns, "connection_error", lambda _: "")
-    monkeypatch.setattr(turns, "_seen_running", set())
     deployed = replace(dev, artifact=_ARTIFACT)
     first, second = deployed.control_planes
     with pytest.raises(NodeError, match="refused"), turns.turn(deployed, first):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from talosmake.base import certificates
+from talosmake.base import certificates, this_run
 from talosmake.base.errors import SecretsError
 from talosmake.inventory import environments, lifetimes
 from talosmake.inventory.access import Access
@@ -35,13 +35,8 @@ def dev(project: Project, monkeypatch: pytest.MonkeyPatch, bundle: bytes) -> Env
     project.write("secrets/dev.yaml", "stands for the encrypted one\n")
     monkeypatch.chdir(project.root)
     monkeypatch.setattr(bundles, "bundle_of", lambda _: bundle)
-    _forget(monkeypatch)
+    this_run.begin()  # as a new process, which has asked nothing yet
     return environments.load("dev")
-
-
-def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a new process, which has asked nothing yet."""
-    monkeypatch.setattr(credentials, "_revisions", {})
 
 
 def _good(dev: Environment, bundle: bytes, role: str = "os:admin") -> None:
@@ -66,16 +61,16 @@ def test_whatever_happened_to_it_a_good_one_is_there_after_it(
     if what:
         credentials.ensure(dev, revision="1")
         before = dev.paths.client_certificate.read_bytes()
-        _forget(monkeypatch)
+        this_run.begin()
         assert credentials.revision(dev) == "1"
         SPOILED[what](dev.paths.root, bundle)
-    _forget(monkeypatch)
+    this_run.begin()
     due = credentials.revision(dev)
     # What is lost of a job's output runs it anyway.
     assert (due != "1") == (what != "only the upper lost")
     credentials.ensure(dev, revision=due)
     _good(dev, bundle)
-    _forget(monkeypatch)
+    this_run.begin()
     assert credentials.revision(dev) == due
     assert client_certificates.problem(dev) == ""
     if what:
@@ -91,7 +86,7 @@ def test_the_same_once_more_is_seen_once_more(
     seen = {"1"}
     for times in (2, 3):
         SPOILED[what](dev.paths.root, bundle)
-        _forget(monkeypatch)
+        this_run.begin()
         due = credentials.revision(dev)
         credentials.ensure(dev, revision=due)
         seen.add(due)
@@ -141,7 +136,7 @@ def test_half_over_and_no_key_it_is_used_on_with_a_warning(
     assert "there is no age key" in caplog.text
     assert dev.paths.talosconfig.read_bytes() == before
     # The next run tries again.
-    _forget(monkeypatch)
+    this_run.begin()
     assert credentials.revision(dev) not in ("1", "2")
 
 

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -38,15 +37,6 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline() == "held\n"
         yield process
         process.kill()
-
-
-@pytest.fixture(autouse=True)
-def _let_go(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    held: list[IO[str]] = []
-    monkeypatch.setattr(jobs, "_held", held)
-    yield
-    for handle in held:
-        handle.close()
 
 
 def test_second_run_is_refused_and_told_who_holds(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from talosmake.base import this_run
 from talosmake.report import journal
 from talosmake.report.journal import Job
 
@@ -17,7 +18,6 @@ LOG = Path("logs/dev/worker-worker_1.apply.log")
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(journal, "_open", set())
 
 
 def test_jobs_of_a_run() -> None:
@@ -37,7 +37,7 @@ def test_jobs_of_a_run() -> None:
 
 def test_who_only_looks_writes_nothing() -> None:
     journal.begin("dev")
-    journal._open.clear()
+    this_run.begin()
     with journal.noted(LOG):
         pass
     assert journal.jobs("dev") == []
@@ -46,7 +46,7 @@ def test_who_only_looks_writes_nothing() -> None:
 
 def test_job_in_a_process_of_its_own() -> None:
     journal.begin("dev")
-    journal._open.clear()
+    this_run.begin()
     journal.join("dev")
     with journal.noted(LOG):
         pass

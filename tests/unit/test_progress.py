@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,9 @@ from tests.project import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_wait, "_FIRST_POLL", 0.001)
     monkeypatch.setattr(base_wait, "_SLOWEST_POLL", 0.002)
-    yield
-    interruption._told.clear()
 
 
 def test_condition_is_tried_once_even_without_time() -> None:
@@ -151,7 +148,6 @@ def test_signal_that_is_ignored_stays_ignored() -> None:
         signal.raise_signal(signal.SIGHUP)
         assert not base_wait.cancelled()
     finally:
-        base_wait._ignored.clear()
         signal.signal(signal.SIGINT, before)
         signal.signal(signal.SIGHUP, hung_up)
         signal.signal(signal.SIGTERM, terminate)

@@ -28,8 +28,8 @@ def shown(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _on_standard_error(monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
-    monkeypatch.setattr(progress._silent, "is_set", lambda: True)
+def _on_standard_error(log: list[str]) -> None:
+    progress.silence()
     Path(log[0]).parent.mkdir(parents=True)
 
 

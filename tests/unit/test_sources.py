@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from talosmake.base import this_run
 from talosmake.base.errors import PatchError
 from talosmake.checks import lint
 from talosmake.inventory import environments, known_facts
@@ -37,21 +38,9 @@ OF_THE_RUN = {
 }
 
 
-def forget() -> None:
-    for cached in (sources._content, sources._named_in):
-        cached.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def _as_in_a_new_process() -> Iterator[None]:
-    forget()
-    yield
-    forget()
-
-
 def digests() -> dict[str, str]:
     """Of each node of dev, by its name."""
-    forget()
+    this_run.begin()
     environment = environments.load("dev")
     return {node.name: sources.of_node(environment, node) for node in environment.nodes}
 
@@ -217,7 +206,7 @@ def test_metadata_of_sops_in_a_plain_file_counts(small: Project, changed: Change
 def test_lint_looks_at_names_of_ones_own_and_not_at_their_values(small: Project) -> None:
     def seen(text: str) -> str:
         small.write(NODE, f"NODE_IP=10.9.0.21\n{text}")
-        forget()
+        this_run.begin()
         return lint.sources_of(environments.load("dev"))
 
     assert seen("MINE=1\n") == seen("# why\nMINE='2'\n")
@@ -232,7 +221,7 @@ def test_cilium_layer_counts_what_its_files_name(small: Project) -> None:
 
     def seen(text: str) -> str:
         small.write(CLUSTER, f"{plain}CNI_INSTALL=job\nCILIUM_VERSION=1.20.2\n{text}")
-        forget()
+        this_run.begin()
         environment = environments.load("dev")
         return sources.of_cilium(environment, cilium.files_of(environment))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from talosmake.base import marker
+from talosmake.base import marker, this_run
 from talosmake.base.errors import ConfigError, MachineError
 from talosmake.inventory import environments
 from talosmake.inventory.machines import complete_mark
@@ -46,9 +46,7 @@ class Host:
 
     def environment(self, facts: str = "") -> Environment:
         """dev as it is in Git at the beginning of a new run."""
-        session.sessions.clear()
-        session._generations.clear()
-        machines_make._ready.clear()
+        this_run.begin()
         machines = f"LIBVIRT_URI={self.uri}\nNETWORK=10.9.0.0/24\nTALOS_IMAGE=talos.iso\n"
         tiny = "VM_ACCELERATOR=tcg\nVM_FIRMWARE=bios\n"
         self.project.environment("dev", machines + tiny + facts)

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from talosmake.base import files, git, marker
 from talosmake.base.errors import ArtifactError, InventoryError, SecretsError, ToolError
 from talosmake.base.progress import say, warn
 from talosmake.base.redact import pem_lines, scalars
+from talosmake.base.this_run import Memo
 from talosmake.base.tools import AGE, HELM, SOPS, TALOSCTL
 from talosmake.checks import lint
 from talosmake.checks.finding import report
@@ -332,20 +332,16 @@ def write_config(environment: Environment, node: Node) -> None:
     files.write_atomically(environment.paths.config(node), configs[node.config_name])
 
 
-_opened: dict[str, dict[str, bytes]] = {}
-_opening = threading.Lock()
+_opened: Memo[str, dict[str, bytes]] = Memo("the complete configs in an artifact")
 
 
 def opened(environment: Environment, artifact: Artifact) -> dict[str, bytes]:
-    """The complete configs in an artifact, each the one that its manifest names; once a process.
+    """The complete configs in an artifact, each the one that its manifest names; once a run.
 
     :raises ArtifactError: when it is not genuine, or holds no complete configs.
     :raises SecretsError: when no age key fits.
     """
-    with _opening:
-        if artifact.sha256 not in _opened:
-            _opened[artifact.sha256] = _open(environment, artifact)
-        return _opened[artifact.sha256]
+    return _opened.of(artifact.sha256, lambda: _open(environment, artifact))
 
 
 def check_seal(environment: Environment, artifact: Artifact) -> None:

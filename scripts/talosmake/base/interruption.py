@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import threading
 from collections.abc import Iterator
 
-_told = threading.Event()
-_children: set[subprocess.Popen[bytes]] = set()
+from talosmake.base import this_run
 
 
 def stop() -> None:
@@ -17,31 +15,33 @@ def stop() -> None:
     Called by signal handlers, so it waits for no lock: who starts a program looks afterwards
     whether the run was told to stop.
     """
-    _told.set()
-    for child in tuple(_children):
+    run = this_run.current()
+    run.stopped.set()
+    for child in tuple(run.children):
         _end(child)
 
 
 def is_told() -> bool:
     """Whether the run was told to stop."""
-    return _told.is_set()
+    return this_run.current().stopped.is_set()
 
 
 def wait(seconds: float) -> bool:
     """Wait that long at most; whether the run was told to stop."""
-    return _told.wait(seconds)
+    return this_run.current().stopped.wait(seconds)
 
 
 @contextlib.contextmanager
 def ending(child: subprocess.Popen[bytes]) -> Iterator[None]:
     """End a program that runs in the meantime when the run is told to stop."""
-    _children.add(child)
+    children = this_run.current().children
+    children.add(child)
     if is_told():
         _end(child)
     try:
         yield
     finally:
-        _children.discard(child)
+        children.discard(child)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

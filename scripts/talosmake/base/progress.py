@@ -6,7 +6,6 @@ import contextlib
 import logging
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,14 +13,14 @@ from logging.handlers import QueueListener
 from pathlib import Path
 from typing import TypeVar
 
+from talosmake.base import this_run
+
 _P = TypeVar("_P")
 _T = TypeVar("_T")
 # Snakemake shows what it gets by this logger; by name, as only `workflow` imports Snakemake.
 logger = logging.getLogger("snakemake.logging")
-_job = threading.local()
 _SETTLE = 2.0
 _TIME = r"\d{4}-\d\d-\d\dT\S+Z"
-_silent = threading.Event()
 
 
 def say(text: str) -> None:
@@ -39,7 +38,7 @@ def warn(text: str) -> None:
 def fail(text: str) -> None:
     """Show why a job fails, also where Snakemake was told to show nothing (``--quiet all``)."""
     _record(text)
-    if _silent.is_set():
+    if this_run.current().silent.is_set():
         print(text, file=sys.stderr)
     else:
         logger.error(text)
@@ -47,35 +46,36 @@ def fail(text: str) -> None:
 
 def silence() -> None:
     """Expect Snakemake to show nothing."""
-    _silent.set()
+    this_run.current().silent.set()
 
 
 @contextlib.contextmanager
 def also_into(log: Path) -> Iterator[None]:
     """Write what this thread says in the meantime into a log file, too."""
     file = log.open("w", encoding="utf-8")
-    _job.log = file
+    thread = this_run.current().thread
+    thread.log = file
     try:
         yield
     finally:
-        _job.log = None
+        thread.log = None
         with contextlib.suppress(OSError):
             file.close()
 
 
 def in_this_log(step: Callable[[_P], _T]) -> Callable[[_P], _T]:
     """The same step for another thread, where it writes into this thread's log file, too."""
-    file = getattr(_job, "log", None)
+    file = this_run.current().thread.log
 
     def run(argument: _P) -> _T:
-        _job.log = file
+        this_run.current().thread.log = file
         return step(argument)
 
     return run
 
 
 def _record(text: str) -> None:
-    file = getattr(_job, "log", None)
+    file = this_run.current().thread.log
     if file is not None:
         # What is said is shown, also where the disk is full; a step does not fail for its log.
         with contextlib.suppress(OSError):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from talosmake.base import interruption
+from talosmake.base import interruption, this_run
 from talosmake.base.errors import NodeError
 from talosmake.base.progress import say
 
@@ -19,7 +19,6 @@ _SAY_AFTER = 3.0
 _SAY_EVERY = 15.0
 # By which a run is told to end without a terminal, and by one that is closed.
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
-_ignored: set[int] = set()
 
 
 def stop_waiting_on_interrupt() -> None:
@@ -43,7 +42,7 @@ def end_as_on_interrupt() -> None:
     """
     if threading.current_thread() is threading.main_thread():
         for number in _ENDING:
-            if number not in _ignored:
+            if number not in this_run.current().ignored_signals:
                 signal.signal(number, _interrupted)
 
 
@@ -61,7 +60,7 @@ def cancelled() -> bool:
 def _chain(number: signal.Signals) -> None:
     previous = signal.getsignal(number)
     if previous is signal.SIG_IGN:
-        _ignored.add(number)
+        this_run.current().ignored_signals.add(number)
         return
 
     def handler(received: int, frame: FrameType | None) -> None:

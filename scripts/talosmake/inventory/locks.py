@@ -16,6 +16,7 @@ from typing import IO
 
 from talosmake.base import files, marker
 from talosmake.base.errors import ConfigError
+from talosmake.base.this_run import Memo
 from talosmake.base.wait import Wait
 from talosmake.inventory.model import Cluster, Environment
 
@@ -79,22 +80,19 @@ def roll_out_lock(environment: Environment, node: str, *, shared: bool = False) 
     :raises NodeError: when the run is interrupted while it waits.
     :raises ConfigError: when there can be no lock.
     """
-    mine: dict[str, _RollOut] = _threads.__dict__.setdefault("held", {})
-    lock = mine.get(environment.name)
-    if lock is not None:
+    mine = (threading.get_ident(), environment.name)
+    is_inner = mine in _held
+    lock = _held.of(mine, lambda: _RollOut(environment))
+    if is_inner:
         lock.take(node, shared=shared)
         yield
         return
-    lock = mine[environment.name] = _RollOut(environment)
     try:
         lock.take(node, shared=shared)
         yield
     finally:
-        del mine[environment.name]
+        _held.forget(mine)
         lock.release()
-
-
-_threads = threading.local()
 
 
 class _RollOut:
@@ -141,6 +139,9 @@ class _RollOut:
         )
         handle.flush()
         return handle
+
+
+_held: Memo[tuple[int, str], _RollOut] = Memo("the locks of a thread in an environment")
 
 
 def _opened(path: Path) -> IO[str]:

@@ -21,6 +21,7 @@ from talosmake.base import files, marker
 from talosmake.base.errors import NodeError, ToolError
 from talosmake.base.process import daemon_environment, run
 from talosmake.base.progress import say
+from talosmake.base.this_run import Memo
 from talosmake.base.wait import Wait
 from talosmake.inventory.model import Environment, Node
 from talosmake.machines import daemon, occupied
@@ -39,7 +40,7 @@ _BOOT_TRIES = 3
 # Where nodes find the registry that answers for all they pull (see the patches of the lab).
 _REGISTRY = "10.0.2.100:80"
 
-_generations: dict[Path, int] = {}
+_generations: Memo[Path, int] = Memo("the number of a job that powers nodes on, by its marker")
 
 
 def state_directory(environment: Environment, node: Node | None = None) -> Path:
@@ -66,11 +67,13 @@ def generation(environment: Environment) -> int:
     the next one, and Snakemake runs the job again.
     """
     path = ready_file(environment)
-    if path not in _generations:
-        number = marker.read(path).get("generation")
-        on = all(running(environment, node) for node in environment.nodes)
-        _generations[path] = (number if isinstance(number, int) else 0) + (0 if on else 1)
-    return _generations[path]
+    return _generations.of(path, lambda: _generation(environment, path))
+
+
+def _generation(environment: Environment, path: Path) -> int:
+    number = marker.read(path).get("generation")
+    on = all(running(environment, node) for node in environment.nodes)
+    return (number if isinstance(number, int) else 0) + (0 if on else 1)
 
 
 def running(environment: Environment, node: Node) -> bool:

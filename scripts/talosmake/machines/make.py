@@ -8,6 +8,7 @@ from pathlib import Path
 from talosmake.base import marker
 from talosmake.base.errors import MachineError
 from talosmake.base.progress import say, warn
+from talosmake.base.this_run import Noted
 from talosmake.inventory.disks import system_volume
 from talosmake.inventory.machines import GIB, Accelerator, Owner, Vm, Vms, placed
 from talosmake.inventory.model import Environment, Node
@@ -24,7 +25,7 @@ from talosmake.machines.session import (
     wanted_machines,
 )
 
-_ready: set[str] = set()
+_ready: Noted[str] = Noted("an environment of which all was looked at before anything is made")
 
 
 # --- what the jobs do ----------------------------------------------------------------------------
@@ -70,7 +71,7 @@ def make_machine(environment: Environment, node: Node, confirm: str, number: int
 
 def prepared_session(environment: Environment, confirm: str) -> Session:
     """The session, once all that could be wrong before anything is made has been looked at."""
-    with lock:
+    with lock():
         for image in wanted_machines(environment).boot.images:
             if image.is_url and not image.sha256:
                 images.obtain(image, environment.env_file)
@@ -97,7 +98,8 @@ def _with_pool_started(session: Session, confirm: str) -> Session:
         return session
     _do(session, starts)
     environment = session.environment
-    again = sessions[environment.name, confirm] = read(environment, confirm)
+    again = read(environment, confirm)
+    sessions.put((environment.name, confirm), again)
     again.check()
     return again
 

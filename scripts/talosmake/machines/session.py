@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from talosmake.base import marker
 from talosmake.base.errors import MachineError
 from talosmake.base.progress import warn
+from talosmake.base.this_run import Memo
 from talosmake.inventory import protection
 from talosmake.inventory.machines import Accelerator, Owner, Pool, Vms
 from talosmake.inventory.model import Environment, Node
@@ -21,7 +21,6 @@ from talosmake.machines.hypervisor import Hypervisor
 from talosmake.machines.plan import plan
 
 AT_ONCE = 16
-lock = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -46,19 +45,20 @@ class Session:
             raise error
 
 
-sessions: dict[tuple[str, str], Session] = {}
-_generations: dict[Path, int] = {}
+sessions: Memo[tuple[str, str], Session] = Memo("what is wanted and what there is")
+_generations: Memo[Path, int] = Memo("the number of a job, by its marker")
+_connections: Memo[str, Hypervisor] = Memo("the connection to a libvirt")
+_locks: Memo[str, threading.RLock] = Memo("the lock of all that asks libvirt")
 
 
-@cache
-def _connection(uri: str) -> Hypervisor:
-    return connect.connect(uri)
+def lock() -> threading.RLock:
+    """To be held by the one thread that reads or prepares machines."""
+    return _locks.of("", threading.RLock)
 
 
 def connection(uri: str) -> Hypervisor:
     """The connection to a libvirt; one a process."""
-    with lock:
-        return _connection(uri)
+    return _connections.of(uri, lambda: connect.connect(uri))
 
 
 def wanted_machines(environment: Environment) -> Vms:
@@ -75,12 +75,14 @@ def wanted_machines(environment: Environment) -> Vms:
 
 def session_of(environment: Environment, confirm: str = "") -> Session:
     """What is wanted and what there is; libvirt is asked the first time."""
-    with lock:
-        key = (environment.name, confirm)
-        if key not in sessions:
-            sessions[key] = read(environment, confirm)
-            _warn(sessions[key])
-        return sessions[key]
+
+    def first() -> Session:
+        session = read(environment, confirm)
+        _warn(session)
+        return session
+
+    with lock():
+        return sessions.of((environment.name, confirm), first)
 
 
 def read(environment: Environment, confirm: str) -> Session:
@@ -153,9 +155,7 @@ def _generation(
 
     Snakemake asks again while it runs the job, when the marker is gone; the answer stays the same.
     """
-    if path not in _generations:
-        _generations[path] = _next_generation(environment, path, confirm, due)
-    return _generations[path]
+    return _generations.of(path, lambda: _next_generation(environment, path, confirm, due))
 
 
 def _next_generation(

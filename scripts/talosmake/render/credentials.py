@@ -21,6 +21,7 @@ import yaml
 from talosmake.base import files, marker
 from talosmake.base.errors import ConfigError, TalosmakeError
 from talosmake.base.progress import say, warn
+from talosmake.base.this_run import Memo
 from talosmake.inventory import lifetimes
 from talosmake.inventory.access import Access
 from talosmake.inventory.model import Environment
@@ -44,7 +45,7 @@ from talosmake.talos.client_certificates import (
 
 # What marker.write adds.
 _OF_A_MARKER = ("step", "time", "talosctl")
-_revisions: dict[Path, str] = {}
+_revisions: Memo[Path, str] = Memo("a revision, by the directory of an environment")
 
 
 def _is_only_old(environment: Environment, access: Access) -> bool:
@@ -174,19 +175,19 @@ def revision(environment: Environment) -> str:
 
     Snakemake asks again while it runs the job, when files are gone; the answer stays the same.
     """
-    key = environment.paths.root
-    if key not in _revisions:
-        path = environment.paths.talosconfig
-        there = read(path)
-        damaged = there is not None and there != with_endpoints(environment)
-        made = marker_file(environment, Access.ADMIN)
-        if damaged or reason(environment):
-            # Of what is the same in the job's own process, where the output is gone already and the
-            # bundle may have been made since. A marker is another one each time it is written.
-            _revisions[key] = digest(read(made) or there or b"")[:16]
-        else:
-            _revisions[key] = str(facts(environment, Access.ADMIN).get("revision", ""))
-    return _revisions[key]
+    return _revisions.of(environment.paths.root, lambda: _revision(environment))
+
+
+def _revision(environment: Environment) -> str:
+    path = environment.paths.talosconfig
+    there = read(path)
+    damaged = there is not None and there != with_endpoints(environment)
+    made = marker_file(environment, Access.ADMIN)
+    if damaged or reason(environment):
+        # Of what is the same in the job's own process, where the output is gone already and the
+        # bundle may have been made since. A marker is another one each time it is written.
+        return digest(read(made) or there or b"")[:16]
+    return str(facts(environment, Access.ADMIN).get("revision", ""))
 
 
 @contextlib.contextmanager

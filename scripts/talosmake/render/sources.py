@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from talosmake.base import files
+from talosmake.base.this_run import Memo
 from talosmake.inventory import known_facts
 from talosmake.inventory.model import Cluster, Environment, Node, Role
 
@@ -28,6 +29,9 @@ _ENCRYPTED = ".sops.yaml"
 _NAMED = re.compile(r"(?:\$[({]?|\{\{-?)[\s#!]*(?:\.Values\.|env\.|\.)?([A-Za-z_][A-Za-z0-9_-]*)")
 # What sops writes below the values of each document: for whom they are encrypted, and when.
 _METADATA = re.compile(rb"^sops:[ \t]*\n(?:[ \t][^\n]*(?:\n|\Z)|\n)*", re.MULTILINE)
+
+_named: Memo[Path, frozenset[str]] = Memo("the names in a file")
+_contents: Memo[tuple[Path, bool], str] = Memo("the digest of a file, by whether it is encrypted")
 
 
 def of_node(environment: Environment, node: Node) -> str:
@@ -109,13 +113,16 @@ def _digest(said: object, paths: Iterable[Path] = (), bundle: Iterable[Path] = (
     return hashed.hexdigest()
 
 
-@cache
 def _named_in(path: Path) -> frozenset[str]:
-    """What a file names, as it was when it was first asked for."""
-    try:
-        return _names(path.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return frozenset()
+    """What a file names, as it was when this run first asked for it."""
+
+    def read() -> frozenset[str]:
+        try:
+            return _names(path.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            return frozenset()
+
+    return _named.of(path, read)
 
 
 def _names(text: str) -> frozenset[str]:
@@ -128,16 +135,19 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-@cache
 def _content(path: Path, *, encrypted: bool) -> str:
-    """As it was when it was first asked for; "" for a file that is not there.
+    """As it was when this run first asked for it; "" for a file that is not there.
 
     Of an encrypted file the values count, and not for whom they are encrypted: sops takes no value
     for decrypted that another key encrypted.
     """
-    try:
-        if not encrypted:
-            return files.sha256_of(path)
-        return hashlib.sha256(_METADATA.sub(b"", path.read_bytes())).hexdigest()
-    except OSError:
-        return ""
+
+    def read() -> str:
+        try:
+            if not encrypted:
+                return files.sha256_of(path)
+            return hashlib.sha256(_METADATA.sub(b"", path.read_bytes())).hexdigest()
+        except OSError:
+            return ""
+
+    return _contents.of((path, encrypted), read)

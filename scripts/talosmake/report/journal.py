@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from talosmake.base import files
+from talosmake.base import files, this_run
 
 _NAME = "last_run.jsonl"
-_open: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,12 @@ def begin(environment: str) -> None:
     :raises ConfigError: when it cannot be written.
     """
     files.write_atomically(path_of(environment), "")
-    _open.add(path_of(environment))
+    this_run.current().journals.add(path_of(environment))
 
 
 def join(environment: str) -> None:
     """Write into the journal that another process began, whose jobs this process runs."""
-    _open.add(path_of(environment))
+    this_run.current().journals.add(path_of(environment))
 
 
 @contextlib.contextmanager
@@ -70,7 +69,7 @@ def noted(log: Path) -> Iterator[None]:
         yield
         failed = False
     finally:
-        if (journal := log.parent / _NAME) in _open:
+        if (journal := log.parent / _NAME) in this_run.current().journals:
             _append(journal, Job(log.stem, start, time.time(), failed))
 
 

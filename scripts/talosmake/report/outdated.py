@@ -6,13 +6,12 @@ node: only nodes that were applied since, or that did not run what Git says, are
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from talosmake.base import marker
+from talosmake.base import marker, this_run
 from talosmake.base.errors import TalosmakeError
 from talosmake.inventory.model import Environment, Node
 from talosmake.render import machine_config
@@ -23,7 +22,6 @@ from talosmake.talos.observe import connection_error
 _AT_ONCE = 16
 # Of so many nodes the commands are shown.
 _SHOWN = 8
-_BEGAN = time.time()
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,8 @@ def _is_settled(environment: Environment, node: Node) -> bool:
     applied, config = environment.paths.applied(node), environment.paths.config(node)
     if not applied.exists() or not config.exists():
         return False
-    return applied.stat().st_mtime < _BEGAN or marker.read(applied).get("mode") != "maintenance"
+    before = applied.stat().st_mtime < this_run.current().began
+    return before or marker.read(applied).get("mode") != "maintenance"
 
 
 def _seen(environment: Environment, node: Node) -> Seen:

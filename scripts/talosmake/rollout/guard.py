@@ -6,12 +6,12 @@ machine check (MAC address, UUID) follows the node's node.env.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from talosmake.base.errors import NodeError
 from talosmake.base.progress import say, warn
+from talosmake.base.this_run import Noted
 from talosmake.checks import lint
 from talosmake.inventory.model import Environment, Node
 from talosmake.patches import layout
@@ -19,8 +19,7 @@ from talosmake.talos.api import MaintenanceApi
 from talosmake.talos.api import NodeApi as SecureNode
 from talosmake.talos.observe import documents
 
-_warned: set[str] = set()
-_lock = threading.Lock()
+_warned: Noted[str] = Noted("an environment whose unknown machines were told")
 
 
 def check_machine(
@@ -74,10 +73,8 @@ def _tell_what_is_not_checked(environment: Environment, node: Node) -> None:
     if node.mac and not node.mac_check:
         say(f"{environment.name}/{node.name}: MAC_CHECK=off: its MAC address is not compared")
     unknown = [n.name for n in environment.nodes if not (n.mac or n.uuid)]
-    with _lock:
-        if node.name not in unknown or environment.name in _warned:
-            return
-        _warned.add(environment.name)
+    if node.name not in unknown or not _warned.add(environment.name):
+        return
     warn(
         f"{environment.name}: without NODE_MAC, so any machine in maintenance mode at their "
         f"address gets their config: {', '.join(unknown)}\n"

@@ -14,6 +14,7 @@ import yaml
 from talosmake.base import files, marker
 from talosmake.base.errors import NodeError, TalosmakeError
 from talosmake.base.progress import say, warn
+from talosmake.base.this_run import Memo
 from talosmake.base.wait import Wait
 from talosmake.inventory import lifetimes
 from talosmake.inventory.model import Environment
@@ -23,7 +24,7 @@ from talosmake.talos import client_certificates
 from talosmake.talos.observe import connection_error, judged, secure_api
 from talosmake.talos.talosctl import CallError, Failure
 
-_revisions: dict[Path, str] = {}
+_revisions: Memo[Path, str] = Memo("a revision, by the directory of an environment")
 
 
 def reason(environment: Environment) -> str:
@@ -58,13 +59,13 @@ def revision(environment: Environment) -> str:
     It stays what the marker says while all is good; if not, it is another one, and Snakemake runs
     the job. Snakemake asks again while it runs the job; the answer stays the same.
     """
-    key = environment.paths.root
-    if key not in _revisions:
-        said = str(facts(environment).get("revision", ""))
-        found = client_certificates.read(environment.paths.kubeconfig_fetched) or b""
-        due = reason(environment)
-        _revisions[key] = client_certificates.digest(found)[:16] if due else said
-    return _revisions[key]
+    return _revisions.of(environment.paths.root, lambda: _revision(environment))
+
+
+def _revision(environment: Environment) -> str:
+    said = str(facts(environment).get("revision", ""))
+    found = client_certificates.read(environment.paths.kubeconfig_fetched) or b""
+    return client_certificates.digest(found)[:16] if reason(environment) else said
 
 
 def write_kubeconfig(environment: Environment, revision: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from talosmake.base import marker
 from talosmake.base.errors import NodeError, ToolError
+from talosmake.base.this_run import Noted
 from talosmake.base.wait import Wait
 from talosmake.inventory import locks
 from talosmake.inventory.model import Environment, Node, Role
@@ -16,7 +17,7 @@ from talosmake.talos.etcd import WITHOUT_ETCD
 from talosmake.talos.observe import State, connection_error, observe, secure_api
 from talosmake.talos.talosctl import CallError
 
-_seen_running: set[str] = set()
+_seen_running: Noted[str] = Noted("a cluster without a marker that runs, by environment")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import threading
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import yaml
 
 from talosmake.base.errors import SecretsError
 from talosmake.base.redact import pem_lines, scalars
+from talosmake.base.this_run import Memo
 from talosmake.inventory.model import Environment
 from talosmake.inventory.places import SECRETS, SHARED_BUNDLE, own_bundle
 from talosmake.secrets import sops
@@ -37,8 +37,7 @@ _REQUIRED = (
     "certs.os.key",
 )
 
-_decrypted: dict[bytes, bytes] = {}
-_decrypting = threading.Lock()
+_decrypted: Memo[bytes, bytes] = Memo("what a ciphertext decrypts to")
 
 
 def key_file(environment: Environment) -> Path | None:
@@ -107,10 +106,7 @@ def _read(path: Path) -> bytes:
 
 
 def _decrypt_once(ciphertext: bytes, path: Path, key: Path | None) -> bytes:
-    with _decrypting:
-        if ciphertext not in _decrypted:
-            _decrypted[ciphertext] = sops.decrypt(ciphertext, path, key)
-        return _decrypted[ciphertext]
+    return _decrypted.of(ciphertext, lambda: sops.decrypt(ciphertext, path, key))
 
 
 def secret_values(bundle: bytes) -> list[str]:

@@ -8,17 +8,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, NoReturn, ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
-from talosmake.base import files, progress, refusals
+from talosmake.base import files, progress, refusals, this_run
 from talosmake.base.errors import BusyError, TalosmakeError
 from talosmake.report import journal
 from talosmake.workflow.snakemake import SpawnedJobError
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_held: list[IO[str]] = []
-_exit_codes: list[int] = []
 
 
 def _no_traceback(_error: BaseException, _value: object = None) -> None:
@@ -78,13 +76,13 @@ def exit_with(error: TalosmakeError) -> NoReturn:
 
 def end_with(code: int) -> None:
     """Have a run that succeeds end with another exit code than 0."""
-    _exit_codes.append(code)
+    this_run.current().exit_codes.append(code)
 
 
 def end() -> None:
     """End the run with the exit code that a job asked for; to be called when it succeeded."""
-    if _exit_codes:
-        sys.exit(max(_exit_codes))
+    if codes := this_run.current().exit_codes:
+        sys.exit(max(codes))
 
 
 def lock_environment(environment: str, state: Path) -> None:
@@ -118,4 +116,4 @@ def lock_environment(environment: str, state: Path) -> None:
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
-    _held.append(handle)
+    this_run.current().held.append(handle)
