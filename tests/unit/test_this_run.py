@@ -24,6 +24,7 @@ CACHES = {
     "base.tools._pin": "the program's own file",
     "base.tools.require": "a program beside it is the same as long as the process lives",
     "inventory.canonical._form_of": "the program's own schema",
+    "inventory.factory.platforms": "the program's own table",
     "inventory.fact_values": "the program's own schema",
     "inventory.known_facts": "the program's own schema",
     "inventory.node_names._addresses_in": "size and time of the file are in the key",
