@@ -117,7 +117,7 @@ def test_another_bundle_makes_one(
 @pytest.mark.parametrize("hours", [1, 24, 87600])
 def test_it_lives_as_long_as_git_says(dev: Environment, hours: int) -> None:
     credentials.ensure(dev)
-    changed = replace(dev, settings=replace(dev.settings, cert_hours=hours))
+    changed = replace(dev, options=replace(dev.options, cert_hours=hours))
     assert "CERT_TTL" in client_certificates.reason(changed)
     credentials.ensure(changed)
     read = certificates.of_talosconfig(dev.paths.talosconfig.read_bytes())

@@ -89,6 +89,6 @@ def test_rule_of_a_person_is_work_that_touches_no_machine() -> None:
 def test_whether_nodes_were_to_have_what_is_in_git(
     rules: list[str], goal: Goal, deployed: bool
 ) -> None:
-    settings = replace(ENVIRONMENT.settings, goal=goal)
-    environment = replace(ENVIRONMENT, settings=settings)
+    options = replace(ENVIRONMENT.options, goal=goal)
+    environment = replace(ENVIRONMENT, options=options)
     assert effects.has_deployed(rules, environment) is deployed

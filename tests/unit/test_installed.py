@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from talosmake.base.errors import SecretsError
-from talosmake.inventory.model import Cluster, Environment, Goal, Node, Role, Settings
+from talosmake.inventory.model import Cluster, Environment, Goal, Node, Options, Role
 from talosmake.inventory.schematic import PLAIN
 from talosmake.render import disclosure
 from talosmake.rollout import installed
@@ -19,8 +19,8 @@ from talosmake.talos.talosctl import CallError, RunningTalos
 ONE, OTHER = "0f" * 32, "a1" * 32
 CLUSTER = Cluster("c", "https://10.0.0.1:6443", "v1.13.6", "v1.13", "1.36.0")
 NODE = Node("cp_1", Role.CONTROLPLANE, "cp-1", "10.0.0.1", Path("x/cp_1"), (), {})
-SETTINGS = Settings(Goal.APPLIED, "auto", 5, 5, 5, 1)
-ENVIRONMENT = Environment("dev", Path("x"), CLUSTER, SETTINGS, (NODE,), Path("secrets/dev.yaml"))
+OPTIONS = Options(Goal.APPLIED, "auto", 5, 5, 5, 1)
+ENVIRONMENT = Environment("dev", Path("x"), CLUSTER, OPTIONS, (NODE,), Path("secrets/dev.yaml"))
 
 
 def config(image: str) -> bytes:

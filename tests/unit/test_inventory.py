@@ -89,9 +89,9 @@ def test_cluster_and_settings_come_from_cluster_env(small: Project) -> None:
     assert environment.cluster.name == "talos-test"
     assert environment.cluster.contract == (1, 13)
     assert not environment.cluster.simulated
-    settings = environment.settings
-    assert (settings.goal, settings.apply_mode) == (Goal.APPLIED, "staged")
-    assert (settings.apply_retries, settings.call_timeout) == (0, 0.5)
+    options = environment.options
+    assert (options.goal, options.apply_mode) == (Goal.APPLIED, "staged")
+    assert (options.apply_retries, options.call_timeout) == (0, 0.5)
 
 
 @pytest.mark.parametrize("version", ["v1.36.0", "1.36.0"])
@@ -439,8 +439,8 @@ def test_no_time_at_all_is_refused(small: Project, name: str, value: str) -> Non
 
 def test_what_may_be_nothing(small: Project) -> None:
     small.environment("dev", "ETCD_TIMEOUT=0\nAPPLY_RETRIES=0\nNODE_TIMEOUT=0.5\n")
-    settings = dev().settings
-    assert (settings.etcd_timeout, settings.apply_retries, settings.node_timeout) == (0, 0, 0.5)
+    options = dev().options
+    assert (options.etcd_timeout, options.apply_retries, options.node_timeout) == (0, 0, 0.5)
 
 
 @pytest.mark.parametrize("number", ["1.5", "0.1"])

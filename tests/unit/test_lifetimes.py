@@ -73,7 +73,7 @@ def _environment(root: Path, facts: str) -> None:
 def test_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: str, hours: int) -> None:
     monkeypatch.chdir(tmp_path)
     _environment(tmp_path, facts)
-    assert environments.load("dev").settings.cert_hours == hours
+    assert environments.load("dev").options.cert_hours == hours
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 from snakemake.cli import parse_config
 
-from talosmake.inventory.model import Cluster, Environment, Goal, Node, Role, Settings
+from talosmake.inventory.model import Cluster, Environment, Goal, Node, Options, Role
 from talosmake.report import dag
 from talosmake.report.dag import Step, StepState
 
@@ -16,7 +16,7 @@ HEAD = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"
 
 def environment(control_planes: int, workers: int) -> Environment:
     cluster = Cluster("c", "https://c:6443", "v1.13.0", "v1.13", "1.36.0")
-    settings = Settings(Goal.RENDERED, "auto", 1, 1, 1, 1)
+    options = Options(Goal.RENDERED, "auto", 1, 1, 1, 1)
     nodes = [
         Node(f"{short}_{number}", role, "x", "10.0.0.1", Path("x"), (), {})
         for role, short, count in (
@@ -25,7 +25,7 @@ def environment(control_planes: int, workers: int) -> Environment:
         )
         for number in range(1, count + 1)
     ]
-    return Environment("dev", Path("dev"), cluster, settings, tuple(nodes), Path("b"))
+    return Environment("dev", Path("dev"), cluster, options, tuple(nodes), Path("b"))
 
 
 def node_steps(
@@ -110,7 +110,7 @@ def _renamed(of: Environment, name: Callable[[str], str]) -> Environment:
     nodes = tuple(
         Node(name(node.name), node.role, "x", "10.0.0.1", Path("x"), (), {}) for node in of.nodes
     )
-    return Environment("dev", Path("dev"), of.cluster, of.settings, nodes, Path("b"))
+    return Environment("dev", Path("dev"), of.cluster, of.options, nodes, Path("b"))
 
 
 @pytest.mark.parametrize("nodes", [(1, 1), (3, 13)])

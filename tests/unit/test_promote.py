@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from talosmake.inventory.model import Cluster, Environment, Goal, Node, Role, Settings
+from talosmake.inventory.model import Cluster, Environment, Goal, Node, Options, Role
 from talosmake.report import promote
 
 FACTS = {
@@ -67,9 +67,9 @@ def test_documents_that_are_called_by_an_address() -> None:
 
 def environment(name: str, *nodes: tuple[Role, str]) -> Environment:
     cluster = Cluster("c", "https://c:6443", "v1.13.0", "v1.13", "1.36.0")
-    settings = Settings(Goal.RENDERED, "auto", 1, 1, 1, 1)
+    options = Options(Goal.RENDERED, "auto", 1, 1, 1, 1)
     made = tuple(Node(node, role, node, "10.0.0.1", Path(node), (), {}) for role, node in nodes)
-    return Environment(name, Path(name), cluster, settings, made, Path("b"))
+    return Environment(name, Path(name), cluster, options, made, Path("b"))
 
 
 def test_nodes_are_paired_by_name_then_in_order() -> None:

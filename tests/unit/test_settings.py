@@ -34,8 +34,8 @@ def test_values_become_text_as_in_an_env_file(here: Project) -> None:
 
 def test_goal_of_the_caller_wins(small: Project) -> None:
     small.environment("dev", "GOAL=applied\n")
-    assert settings.environment(settings.read({}), "dev").settings.goal == "applied"
-    assert settings.environment(settings.read({"goal": "rendered"}), "dev").settings.goal == (
+    assert settings.environment(settings.read({}), "dev").options.goal == "applied"
+    assert settings.environment(settings.read({"goal": "rendered"}), "dev").options.goal == (
         "rendered"
     )
 

@@ -46,13 +46,13 @@ def from_artifact() -> Environment:
     ],
 )
 def test_a_run_without_a_target_goes_as_far_as_the_goal(goal: Goal, made: set[str]) -> None:
-    settings = replace(DEV.settings, goal=goal)
-    assert names(targets.goal(replace(DEV, settings=settings))) == made
+    options = replace(DEV.options, goal=goal)
+    assert names(targets.goal(replace(DEV, options=options))) == made
 
 
 def test_every_goal_has_files() -> None:
     for goal in Goal:
-        assert targets.goal(replace(DEV, settings=replace(DEV.settings, goal=goal)))
+        assert targets.goal(replace(DEV, options=replace(DEV.options, goal=goal)))
 
 
 def test_bootstrap_waits_for_no_worker() -> None:

@@ -11,7 +11,7 @@ from talosmake.base.errors import ConfigError, InventoryError
 from talosmake.inventory import envfile, known_facts, lifetimes, versions
 from talosmake.inventory.fact_values import Facts
 from talosmake.inventory.facts import refuse_built_in
-from talosmake.inventory.model import Cluster, Goal, Settings
+from talosmake.inventory.model import Cluster, Goal, Options
 
 
 def cluster_facts(path: Path) -> dict[str, str]:
@@ -89,7 +89,7 @@ _WAITS = ("NODE_TIMEOUT", "ETCD_TIMEOUT")
 _CA_HOURS = 87600
 
 
-def read_settings(facts: Mapping[str, str], path: Path, goal: str | None) -> Settings:
+def read_options(facts: Mapping[str, str], path: Path, goal: str | None) -> Options:
     """What the facts say of a run: its goal, how configs are applied, how long is waited.
 
     :param goal: the caller's goal, which overrides the environment's.
@@ -100,7 +100,7 @@ def read_settings(facts: Mapping[str, str], path: Path, goal: str | None) -> Set
     if goal is not None and goal not in goals:
         raise ConfigError(f"goal={goal!r}: must be one of {', '.join(goals)}")
     given = Facts(facts, (path,))
-    return Settings(
+    return Options(
         goal=Goal(goal or given.text("GOAL")),
         apply_mode=given.text("APPLY_MODE"),
         call_timeout=given.number("CALL_TIMEOUT"),

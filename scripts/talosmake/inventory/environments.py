@@ -21,7 +21,7 @@ from talosmake.inventory import (
     places,
     unread,
 )
-from talosmake.inventory.cluster import cluster_facts, read_cluster, read_settings
+from talosmake.inventory.cluster import cluster_facts, read_cluster, read_options
 from talosmake.inventory.consistency import check_together
 from talosmake.inventory.fact_values import Facts
 from talosmake.inventory.factory import Images
@@ -84,7 +84,7 @@ def load(
         name,
         directory,
         cluster,
-        read_settings(facts, env_file, goal),
+        read_options(facts, env_file, goal),
         nodes,
         bundle,
         shared_with,

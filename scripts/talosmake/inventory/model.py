@@ -49,7 +49,7 @@ class Goal(StrEnum):
 
 
 @dataclass(frozen=True)
-class Settings:
+class Options:
     """How an environment is worked on; each from the fact of the same name in capitals.
 
     :ivar goal: how far ``snakemake`` without a target goes.
@@ -249,7 +249,7 @@ class Environment:
     name: str
     directory: Path
     cluster: Cluster
-    settings: Settings
+    options: Options
     nodes: tuple[Node, ...]
     bundle: Path
     shares_bundle_with: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ def render_apply_script(environment: Environment) -> str:
     )
     jinja.filters["quote"] = shlex.quote
     jinja.filters["words"] = lambda node: shlex.join(_words(node))
-    settings = environment.settings
+    options = environment.options
     return jinja.get_template(_TEMPLATE).render(
         env=environment.name,
         cluster=environment.cluster.name,
@@ -41,9 +41,9 @@ def render_apply_script(environment: Environment) -> str:
         control_planes=environment.control_planes,
         without_etcd=WITHOUT_ETCD,
         # Up, because `timeout 0` waits for ever.
-        node_timeout=math.ceil(settings.node_timeout),
-        etcd_timeout=math.ceil(settings.etcd_timeout),
-        call_timeout=max(1, math.ceil(settings.call_timeout)),
+        node_timeout=math.ceil(options.node_timeout),
+        etcd_timeout=math.ceil(options.etcd_timeout),
+        call_timeout=max(1, math.ceil(options.call_timeout)),
     )
 
 
@@ -76,11 +76,11 @@ def write_apply_script(environment: Environment) -> None:
 
 def facts_digest(environment: Environment) -> str:
     """A digest of all that apply.sh is made of, so that it is made again only when that changes."""
-    settings = environment.settings
+    options = environment.options
     facts = [
         *(environment.cluster.name, environment.cluster.endpoint, TALOSCTL.pinned),
         list(_notes(environment)),
-        [settings.node_timeout, settings.etcd_timeout, settings.call_timeout],
+        [options.node_timeout, options.etcd_timeout, options.call_timeout],
         [_words(node) for node in environment.nodes],
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

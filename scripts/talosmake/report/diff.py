@@ -157,7 +157,7 @@ def _reboot(environment: Environment, node: Node, config: bytes) -> str:
     api = secure_api(environment, node)
     guard.check_machine(environment, node, api)
     answer = api.dry_run(config)
-    mode = environment.settings.apply_mode
+    mode = environment.options.apply_mode
     if re.search(r"Applied configuration without a reboot", answer) and mode != "reboot":
         staged = " (APPLY_MODE=staged: it takes it at its next one)" if mode == "staged" else ""
         return f"applying it needs no reboot{staged}"

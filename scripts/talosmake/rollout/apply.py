@@ -81,7 +81,7 @@ def _named_beside(environment: Environment, node: Node) -> list[Node]:
 
 def _apply(environment: Environment, node: Node, config: bytes) -> tuple[str, str]:
     """Apply, again if no answer came: then nobody knows whether it was done, so ask first."""
-    retries = environment.settings.apply_retries
+    retries = environment.options.apply_retries
     for left in range(retries, -1, -1):
         live = wait_until_reachable(environment, node)
         try:
@@ -157,7 +157,7 @@ def _tell_of_manifests(environment: Environment, running: bytes, config: bytes) 
 
 
 def _apply_to_running(environment: Environment, node: Node, config: bytes) -> tuple[str, str]:
-    mode = environment.settings.apply_mode
+    mode = environment.options.apply_mode
     api = secure_api(environment, node)
     guard.check_machine(environment, node, api)
     say(f"{environment.name}/{node.name}: applying to the running node, mode {mode}")
@@ -202,7 +202,7 @@ def wait_until_reachable(environment: Environment, node: Node) -> Observation:
     wait = Wait(
         f"{environment.name}/{node.name}",
         f"the Talos API at {node.maintenance_address}",
-        environment.settings.node_timeout,
+        environment.options.node_timeout,
         hint=f"Is the machine on, booted from Talos, and its address right ({node.env_file})?\n"
         "NODE_TIMEOUT in cluster.env sets how long to wait, in seconds.",
     )
@@ -223,7 +223,7 @@ def _wait_until_out_of_maintenance(environment: Environment, node: Node) -> None
     wait = Wait(
         f"{environment.name}/{node.name}",
         "it to leave maintenance mode",
-        environment.settings.node_timeout,
+        environment.options.node_timeout,
         hint="Look at the node's console; then run the same command again.",
     )
     for attempt in wait:
@@ -242,7 +242,7 @@ def _wait_until_applied(environment: Environment, node: Node, config: bytes) -> 
     wait = Wait(
         f"{environment.name}/{node.name}",
         f"the secure API at {node.address} to show the new config",
-        environment.settings.node_timeout,
+        environment.options.node_timeout,
         hint="The config was sent. Look at the node's console; then run the same command again.",
     )
     for attempt in wait:
@@ -257,7 +257,7 @@ def _wait_until_rebooted(environment: Environment, node: Node, before: str) -> N
     wait = Wait(
         f"{environment.name}/{node.name}",
         "its reboot",
-        environment.settings.node_timeout,
+        environment.options.node_timeout,
         hint="The config was sent. Look at the node's console; then run the same command again.",
     )
     for attempt in wait:

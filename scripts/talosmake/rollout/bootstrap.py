@@ -45,8 +45,8 @@ def bootstrap_cluster(environment: Environment) -> None:
 
 def _bootstrap(environment: Environment) -> str:
     first = environment.first_control_plane
-    left = environment.settings.apply_retries
-    who, timeout = f"{environment.name}/{first.name}", environment.settings.node_timeout
+    left = environment.options.apply_retries
+    who, timeout = f"{environment.name}/{first.name}", environment.options.node_timeout
     for attempt in Wait(who, "it to take the bootstrap", timeout):
         running = nodes_with_etcd(environment)
         if running:
@@ -117,7 +117,7 @@ def _etcd_state(environment: Environment, node: Node) -> str:
 def _asked(environment: Environment, node: Node, ask: Callable[[talos_api.NodeApi], _T]) -> _T:
     """What a control plane says about its etcd, asked until it answers."""
     who = f"{environment.name}/{node.name}"
-    for attempt in Wait(who, "its word on etcd", environment.settings.node_timeout):
+    for attempt in Wait(who, "its word on etcd", environment.options.node_timeout):
         try:
             return ask(secure_api(environment, node))
         except CallError as error:
@@ -154,7 +154,7 @@ def _wait_for_members(environment: Environment, node: Node, nodes: dict[str, str
         f"{node.target} service etcd"
     )
     who, wanted = f"{environment.name}/{node.name}", len(environment.control_planes)
-    for attempt in Wait(who, f"{wanted} etcd members", environment.settings.etcd_timeout, hint):
+    for attempt in Wait(who, f"{wanted} etcd members", environment.options.etcd_timeout, hint):
         try:
             # Without an etcd that runs, a node leaves the other questions without an answer.
             state = secure_api(environment, node).etcd_state()

@@ -147,7 +147,7 @@ def _etcd_of_others(environment: Environment, node: Node) -> etcd.Etcd:
     wait = Wait(
         f"{environment.name}/{node.name}",
         "a control plane to say whether etcd still lists it as a member",
-        environment.settings.etcd_timeout,
+        environment.options.etcd_timeout,
         hint="It is in maintenance mode. When a control plane answers, run the same command again: "
         "a member that is gone is to leave etcd.",
     )

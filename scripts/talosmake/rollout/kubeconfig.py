@@ -163,7 +163,7 @@ def _fetched(environment: Environment, *, wait: bool) -> bytes:
     :param wait: ask until one answers; else all of them once.
     :raises NodeError: when none does within ``NODE_TIMEOUT``, or one refuses.
     """
-    timeout = environment.settings.node_timeout if wait else 0
+    timeout = environment.options.node_timeout if wait else 0
     hint = (
         f"{environment.paths.kubeconfig} is left as it is. When a control plane answers, run the "
         "same command again."

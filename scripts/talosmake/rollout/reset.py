@@ -172,7 +172,7 @@ def _reset_node(environment: Environment, node: Node, *, whole: bool = False) ->
 
 def _reset(environment: Environment, node: Node, *, whole: bool) -> str:
     who = f"{environment.name}/{node.name}"
-    for left in range(environment.settings.apply_retries, -1, -1):
+    for left in range(environment.options.apply_retries, -1, -1):
         live = wait_until_reachable(environment, node)
         try:
             _check_right_node(environment, node, live)
@@ -240,7 +240,7 @@ def _wait_until_in_maintenance(environment: Environment, node: Node) -> None:
     wait = Wait(
         f"{environment.name}/{node.name}",
         f"maintenance mode at {node.maintenance_address}",
-        environment.settings.node_timeout,
+        environment.options.node_timeout,
         hint="The reset was accepted. Look at the node's console; then run the same command again.",
     )
     for attempt in wait:

@@ -127,7 +127,7 @@ def _wait_until_healthy(
             "that are named; a member that is gone for good leaves with 'talosctl etcd "
             "remove-member' (docs/day-2.md), and its directory leaves Git."
         )
-    who, timeout = f"{environment.name}/{node.name}", environment.settings.etcd_timeout
+    who, timeout = f"{environment.name}/{node.name}", environment.options.etcd_timeout
     for attempt in Wait(who, what, timeout, hint=hint):
         seen = etcd.observe(environment)
         why = seen.unhealthy(besides)

@@ -118,7 +118,7 @@ def certificate_file(environment: Environment, access: Access) -> Path:
 
 def wanted_facts(environment: Environment, access: Access) -> dict[str, object]:
     """With what a certificate is made, as its marker says it."""
-    hours = environment.settings.cert_hours
+    hours = environment.options.cert_hours
     if access is Access.DAY:
         hours = min(hours, _DAY)
     # The administrator's are written apart, so that they make no new certificate.

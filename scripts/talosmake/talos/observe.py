@@ -65,14 +65,14 @@ def secure_api(environment: Environment, node: Node) -> talos_api.NodeApi:
         node.address,
         node.endpoint,
         environment.paths.talosconfig_for(environment.access),
-        environment.settings.call_timeout,
+        environment.options.call_timeout,
     )
 
 
 def maintenance_api(environment: Environment, node: Node) -> MaintenanceApi:
     """The node's API while it has no config."""
     return MaintenanceApi(
-        node.maintenance_address, node.cert_fingerprint, environment.settings.call_timeout
+        node.maintenance_address, node.cert_fingerprint, environment.options.call_timeout
     )
 
 

@@ -111,5 +111,5 @@ def has_deployed(rules: Iterable[str], environment: Environment) -> bool:
     """Whether a run was to bring an environment's nodes what is in Git."""
     rules = frozenset(rules)
     goals = (Goal.APPLIED, Goal.BOOTSTRAPPED)
-    reaches_nodes = "all" in rules and environment.settings.goal in goals
+    reaches_nodes = "all" in rules and environment.options.goal in goals
     return reaches_nodes or bool(with_effect(rules, Effect.DEPLOYS))

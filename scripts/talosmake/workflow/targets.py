@@ -36,7 +36,7 @@ def goal(environment: Environment) -> list[Path]:
         Goal.VALIDATED: validated,
         Goal.APPLIED: applied,
         Goal.BOOTSTRAPPED: up,
-    }[environment.settings.goal](environment)
+    }[environment.options.goal](environment)
 
 
 def rendered(environment: Environment) -> list[Path]:
