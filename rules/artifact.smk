@@ -10,7 +10,7 @@ def artifact_inputs(_):
 
 
 def deploy_inputs(_):
-    if not SETTINGS.artifact:
+    if not CONFIG.artifact:
         jobs.exit_with(pack.not_deploying())
     return files_of_each(targets.up)
 
@@ -19,7 +19,7 @@ rule artifact:
     input:
         artifact_inputs,
     log:
-        f"logs/{SETTINGS.env}/artifact.log",
+        f"logs/{CONFIG.env}/artifact.log",
     run:
         for environment in ENVIRONMENTS.values():
             jobs.run(log, pack.make, environment)
@@ -28,9 +28,9 @@ rule artifact:
 # With a bundle and a directory of its own: it needs no key, and nothing takes its files for real.
 rule artifact_check:
     log:
-        f"logs/{SETTINGS.env}/artifact_check.log",
+        f"logs/{CONFIG.env}/artifact_check.log",
     run:
-        jobs.run(log, check.check, list(ENVIRONMENTS.values()), SETTINGS.strict)
+        jobs.run(log, check.check, list(ENVIRONMENTS.values()), CONFIG.strict)
 
 
 rule deploy:

@@ -41,17 +41,17 @@ from talosmake.workflow import effects, every, jobs, lifecycle
 from talosmake.workflow import snakemake as internals
 
 jobs.or_exit(lifecycle.prepare, workflow)
-SETTINGS = jobs.or_exit(settings.read, config)
-if internals.is_main_process(workflow) and every.is_meant(SETTINGS, sys.argv):
+CONFIG = jobs.or_exit(settings.read, config)
+if internals.is_main_process(workflow) and every.is_meant(CONFIG, sys.argv):
     progress.leave_screen(internals.queue_listener(workflow))
-    names = jobs.or_exit(settings.selected, SETTINGS)
+    names = jobs.or_exit(settings.selected, CONFIG)
     sys.exit(
         jobs.or_exit(every.run, sys.argv, names, internals.main_snakefile(workflow))
     )
 
-WORKFLOW = dag.Workflow(internals.main_snakefile(workflow), SETTINGS.given)
-ENVIRONMENTS = jobs.or_exit(lifecycle.environments, SETTINGS, sys.argv)
-internals.limit(workflow, settings.limits(SETTINGS))
+WORKFLOW = dag.Workflow(internals.main_snakefile(workflow), CONFIG.given)
+ENVIRONMENTS = jobs.or_exit(lifecycle.environments, CONFIG, sys.argv)
+internals.limit(workflow, settings.limits(CONFIG))
 
 # What an environment has in common with others, and must not.
 CLASHES = {
@@ -105,5 +105,5 @@ def of_each(files):
 
 def only_from_git(target):
     """For targets that look at patches and what is made of them."""
-    if SETTINGS.artifact:
+    if CONFIG.artifact:
         jobs.exit_with(pack.only_for_deploy(target))

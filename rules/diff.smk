@@ -8,13 +8,13 @@ from talosmake.workflow import jobs, targets
 def diff_inputs(_):
     only_from_git("diff")
     return files_of_each(
-        lambda environment: targets.compared(environment, SETTINGS.against)
+        lambda environment: targets.compared(environment, CONFIG.against)
     )
 
 
 def promote_inputs(_):
     only_from_git("promote")
-    if not SETTINGS.promotes:
+    if not CONFIG.promotes:
         jobs.exit_with(settings.nothing_to_promote())
     return files_of_each(targets.configs)
 
@@ -23,14 +23,14 @@ rule diff:
     input:
         diff_inputs,
     log:
-        f"logs/{SETTINGS.env}/diff.log",
+        f"logs/{CONFIG.env}/diff.log",
     run:
         jobs.run(
             log,
             diff.show,
             list(ENVIRONMENTS.values()),
-            SETTINGS.node,
-            SETTINGS.against,
+            CONFIG.node,
+            CONFIG.against,
         )
 
 

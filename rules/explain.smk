@@ -10,7 +10,7 @@ def explain_inputs(_):
     return files_of_each(
         lambda environment: map(
             environment.paths.config,
-            jobs.or_exit(explain.chosen, environment, SETTINGS.node),
+            jobs.or_exit(explain.chosen, environment, CONFIG.node),
         )
     )
 
@@ -19,12 +19,12 @@ rule explain:
     input:
         explain_inputs,
     log:
-        f"logs/{SETTINGS.env}/explain.log",
+        f"logs/{CONFIG.env}/explain.log",
     run:
         jobs.run(
             log,
             explain.show,
             list(ENVIRONMENTS.values()),
-            SETTINGS.node,
-            SETTINGS.path,
+            CONFIG.node,
+            CONFIG.path,
         )

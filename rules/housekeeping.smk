@@ -8,14 +8,14 @@ from talosmake.workflow import jobs, leftovers, targets
 def report_inputs(_):
     return files_of_each(
         lambda environment: targets.reported(
-            environment, strict=SETTINGS.strict, live=SETTINGS.live
+            environment, strict=CONFIG.strict, live=CONFIG.live
         )
     )
 
 
 rule nodes:
     log:
-        f"logs/{SETTINGS.env}/nodes.log",
+        f"logs/{CONFIG.env}/nodes.log",
     run:
         for environment in ENVIRONMENTS.values():
             jobs.run(log, status.show_nodes, environment)
@@ -23,7 +23,7 @@ rule nodes:
 
 rule refresh:
     log:
-        f"logs/{SETTINGS.env}/refresh.log",
+        f"logs/{CONFIG.env}/refresh.log",
     run:
         for environment in ENVIRONMENTS.values():
             jobs.run(log, refresh.refresh, environment)
@@ -31,15 +31,15 @@ rule refresh:
 
 rule prune:
     log:
-        f"logs/{SETTINGS.env}/prune.log",
+        f"logs/{CONFIG.env}/prune.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, leftovers.prune, environment, SETTINGS.confirm)
+            jobs.run(log, leftovers.prune, environment, CONFIG.confirm)
 
 
 rule dag:
     log:
-        f"logs/{SETTINGS.env}/dag.log",
+        f"logs/{CONFIG.env}/dag.log",
     run:
         jobs.run(
             log,
@@ -53,14 +53,14 @@ rule report:
     input:
         report_inputs,
     log:
-        f"logs/{SETTINGS.env}/report.log",
+        f"logs/{CONFIG.env}/report.log",
     run:
-        jobs.run(log, page.write, SETTINGS.live, WORKFLOW, *ENVIRONMENTS.values())
+        jobs.run(log, page.write, CONFIG.live, WORKFLOW, *ENVIRONMENTS.values())
 
 
 rule doctor:
     log:
-        f"logs/{SETTINGS.env}/doctor.log" if ENVIRONMENTS else "logs/doctor.log",
+        f"logs/{CONFIG.env}/doctor.log" if ENVIRONMENTS else "logs/doctor.log",
     run:
         jobs.run(log, doctor.show, list(ENVIRONMENTS.values()))
 

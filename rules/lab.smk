@@ -18,7 +18,7 @@ rule start_lab:
 
 rule lab_stop:
     log:
-        f"logs/{SETTINGS.env}/lab_stop.log",
+        f"logs/{CONFIG.env}/lab_stop.log",
     run:
         for environment in ENVIRONMENTS.values():
             jobs.run(log, lab.stop, environment)

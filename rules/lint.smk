@@ -40,14 +40,14 @@ rule lint_environment:
     params:
         revision=revisions.LINT,
         sources=lint_sources_of,
-        strict=SETTINGS.strict,
+        strict=CONFIG.strict,
         elsewhere=lambda wildcards: elsewhere.told(CLASHES[wildcards.env]),
     run:
         jobs.run(
             log,
             lint.lint_environment,
             environment_of(wildcards),
-            SETTINGS.strict,
+            CONFIG.strict,
         )
 
 
@@ -56,6 +56,6 @@ rule lint:
     input:
         lint_inputs,
     log:
-        f"logs/{SETTINGS.env}/lint.log",
+        f"logs/{CONFIG.env}/lint.log",
     run:
-        jobs.run(log, lint.show, list(ENVIRONMENTS.values()), SETTINGS.strict)
+        jobs.run(log, lint.show, list(ENVIRONMENTS.values()), CONFIG.strict)

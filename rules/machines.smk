@@ -8,17 +8,17 @@ from talosmake.workflow import jobs
 
 def network_revision(wildcards):
     environment = environment_of(wildcards)
-    return jobs.or_exit(session.network_revision, environment, SETTINGS.confirm)
+    return jobs.or_exit(session.network_revision, environment, CONFIG.confirm)
 
 
 def storage_revision(wildcards):
     environment = environment_of(wildcards)
-    return jobs.or_exit(session.storage_revision, environment, SETTINGS.confirm)
+    return jobs.or_exit(session.storage_revision, environment, CONFIG.confirm)
 
 
 def machine_revision(wildcards):
     environment, node = environment_of(wildcards), node_of(wildcards)
-    return jobs.or_exit(session.machine_revision, environment, node, SETTINGS.confirm)
+    return jobs.or_exit(session.machine_revision, environment, node, CONFIG.confirm)
 
 
 rule make_network:
@@ -33,7 +33,7 @@ rule make_network:
             log,
             make.make_network,
             environment_of(wildcards),
-            SETTINGS.confirm,
+            CONFIG.confirm,
             params.revision,
         )
 
@@ -53,7 +53,7 @@ rule make_storage:
             log,
             make.make_storage,
             environment_of(wildcards),
-            SETTINGS.confirm,
+            CONFIG.confirm,
             params.revision,
         )
 
@@ -74,36 +74,36 @@ rule make_vm:
             make.make_machine,
             environment_of(wildcards),
             node_of(wildcards),
-            SETTINGS.confirm,
+            CONFIG.confirm,
             params.revision,
         )
 
 
 rule vms_plan:
     log:
-        f"logs/{SETTINGS.env}/vms_plan.log",
+        f"logs/{CONFIG.env}/vms_plan.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, make.show_plan, environment, SETTINGS.confirm)
+            jobs.run(log, make.show_plan, environment, CONFIG.confirm)
 
 
 rule vms_stop:
     log:
-        f"logs/{SETTINGS.env}/vms_stop.log",
+        f"logs/{CONFIG.env}/vms_stop.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, destroy.stop, environment, SETTINGS.node)
+            jobs.run(log, destroy.stop, environment, CONFIG.node)
 
 
 rule vms_destroy:
     log:
-        f"logs/{SETTINGS.env}/vms_destroy.log",
+        f"logs/{CONFIG.env}/vms_destroy.log",
     run:
         for environment in ENVIRONMENTS.values():
             jobs.run(
                 log,
                 destroy.destroy,
                 environment,
-                SETTINGS.confirm,
-                disks=SETTINGS.disks,
+                CONFIG.confirm,
+                disks=CONFIG.disks,
             )

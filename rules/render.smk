@@ -32,7 +32,7 @@ def patches_of(wildcards):
 def sources_of(wildcards):
     """An artifact says itself what its configs are made of."""
     environment, node = environment_of(wildcards), node_of(wildcards)
-    return "" if SETTINGS.artifact else sources.of_node(environment, node)
+    return "" if CONFIG.artifact else sources.of_node(environment, node)
 
 
 def cilium_of(wildcards):
@@ -45,12 +45,12 @@ def talosconfig_revision(wildcards):
 
 # Deploying an artifact, the configs come from it. Their other parameters make a run without it
 # render again.
-if SETTINGS.artifact:
+if CONFIG.artifact:
 
     rule unpack_config:
         input:
             bundle=bundle_of,
-            artifact=SETTINGS.artifact,
+            artifact=CONFIG.artifact,
         output:
             "rendered_configs/{env}/{role}-{node}.yaml",
         log:

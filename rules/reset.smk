@@ -8,6 +8,6 @@ rule reset:
     input:
         of_each(targets.administered),
     log:
-        f"logs/{SETTINGS.env}/reset.log",
+        f"logs/{CONFIG.env}/reset.log",
     run:
-        jobs.run(log, reset.reset, list(ENVIRONMENTS.values()), SETTINGS)
+        jobs.run(log, reset.reset, list(ENVIRONMENTS.values()), CONFIG)

@@ -7,15 +7,15 @@ from talosmake.workflow import jobs
 
 rule secrets:
     log:
-        f"logs/{SETTINGS.env}/secrets.log",
+        f"logs/{CONFIG.env}/secrets.log",
     run:
         for environment in ENVIRONMENTS.values():
-            jobs.run(log, create.make, environment, SETTINGS.bundle)
+            jobs.run(log, create.make, environment, CONFIG.bundle)
 
 
 rule separate_secrets:
     log:
-        f"logs/{SETTINGS.env}/separate_secrets.log",
+        f"logs/{CONFIG.env}/separate_secrets.log",
     run:
         for environment in ENVIRONMENTS.values():
             jobs.run(log, create.separate, environment)
@@ -25,7 +25,7 @@ rule rekey:
     log:
         "logs/rekey.log",
     run:
-        everything = SETTINGS.env == "all"
+        everything = CONFIG.env == "all"
         jobs.run(
             log, rekey.rekey, list(ENVIRONMENTS.values()), everything=everything
         )

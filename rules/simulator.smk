@@ -18,7 +18,7 @@ rule start_simulator:
 
 rule simulator_stop:
     log:
-        f"logs/{SETTINGS.env}/simulator_stop.log",
+        f"logs/{CONFIG.env}/simulator_stop.log",
     run:
         for environment in ENVIRONMENTS.values():
             jobs.run(log, simulator.stop, environment)

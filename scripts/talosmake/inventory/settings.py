@@ -180,18 +180,18 @@ def nothing_to_promote() -> ConfigError:
     )
 
 
-def selected(settings: Config) -> list[str]:
+def selected(config: Config) -> list[str]:
     """The names of the environments to work on."""
-    if settings.promotes:
-        return [name for each in settings.promotes for name in environments.selected(each)]
-    return environments.selected(settings.env)
+    if config.promotes:
+        return [name for each in config.promotes for name in environments.selected(each)]
+    return environments.selected(config.env)
 
 
-def environment(settings: Config, name: str) -> Environment:
+def environment(config: Config, name: str) -> Environment:
     """An environment with the workflow's defaults and the caller's goal."""
-    return environments.load(name, settings.defaults, settings.goal)
+    return environments.load(name, config.defaults, config.goal)
 
 
-def limits(settings: Config) -> dict[str, int]:
+def limits(config: Config) -> dict[str, int]:
     """How many of each are worked on at a time, as Snakemake resources."""
-    return {"control_plane": 1, "worker": settings.workers_at_once}
+    return {"control_plane": 1, "worker": config.workers_at_once}

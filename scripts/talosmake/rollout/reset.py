@@ -32,19 +32,19 @@ from talosmake.talos.observe import (
 from talosmake.talos.talosctl import CallError
 
 
-def reset(environments: Sequence[Environment], settings: Config) -> None:
+def reset(environments: Sequence[Environment], config: Config) -> None:
     """Reset one node, or all nodes of an environment: workers, then control planes one at a time.
 
     Asks every node first. A node that is in maintenance mode already is left as it is, so that an
     interrupted reset is finished by the same command.
 
-    :param settings: ``node`` is a node in Git, or one that was removed from it, None the whole
+    :param config: ``node`` is a node in Git, or one that was removed from it, None the whole
         environment; ``confirm`` is that node's name, or the environment's, and without it nothing
         is done but told; ``workers_at_once`` are reset at the same time.
     :raises ConfigError: when ``confirm`` names something else, or the environment is protected.
     :raises NodeError: when a node does not answer, is not the right one, or etcd needs it.
     """
-    name, confirm = settings.node, settings.confirm
+    name, confirm = config.node, config.confirm
     if confirm and len(environments) > 1:
         raise ConfigError(
             "env=all: several environments are never reset at once", hint="Name one of them."
@@ -59,7 +59,7 @@ def reset(environments: Sequence[Environment], settings: Config) -> None:
         _check_confirmed(environment, name, confirm)
         _check_unprotected(environment)
         if name is None:
-            _reset_all(environment, settings.workers_at_once)
+            _reset_all(environment, config.workers_at_once)
         else:
             name_there = _reset_node(environment, nodes[0])
             _say_what_is_left(environment, nodes[0], name_there)

@@ -24,15 +24,15 @@ _TOGETHER = "rekey"
 _DESTROYING = "reset"
 
 
-def is_meant(settings: Config, argv: Sequence[str]) -> bool:
+def is_meant(config: Config, argv: Sequence[str]) -> bool:
     """Whether each environment is to have a run of its own.
 
     :param argv: how Snakemake was called.
     """
-    if settings.env != ALL or settings.promotes or _TOGETHER in argv:
+    if config.env != ALL or config.promotes or _TOGETHER in argv:
         return False
     # Which refuses to do so for several of them.
-    return not (_DESTROYING in argv and settings.confirm)
+    return not (_DESTROYING in argv and config.confirm)
 
 
 def arguments(argv: Sequence[str], name: str, directory: Path, snakefile: Path) -> list[str]:
