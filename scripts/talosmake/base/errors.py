@@ -61,6 +61,10 @@ class MachineError(TalosmakeError):
     """Libvirt cannot be asked, or a virtual machine and what it needs cannot be as Git says."""
 
 
+class FactoryError(TalosmakeError):
+    """The Image Factory does not answer, or does not take a schematic as it is."""
+
+
 class ArtifactError(TalosmakeError):
     """An artifact is damaged, was changed, is another environment's, or cannot be made."""
 

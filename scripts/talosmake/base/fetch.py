@@ -1,4 +1,4 @@
-"""Fetching a file once for all processes of a user, by HTTP."""
+"""Fetching a file once for all processes of a user, and sending a small one, by HTTP."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ _SAY_EVERY = 5.0
 _STALLED = 60.0
 # The most to wait for another run that fetches the same, in seconds.
 _OTHERS = 3600.0
+# Of an answer, in bytes; and of what it says of an error, in characters.
+_MOST_ANSWERED = 64 * 1024
+_MOST_SHOWN = 300
 _HEADERS = {"User-Agent": "talosmake", "Accept-Encoding": "identity"}
 
 
@@ -67,6 +70,37 @@ def download(url: str, file: IO[bytes], name: str) -> None:
         raise OSError(_reason(error)) from None
     file.flush()
     os.fsync(file.fileno())
+
+
+def post(url: str, body: bytes, content_type: str, timeout: float) -> bytes:
+    """Send something to an http or https URL; returns the answer, of some kilobytes at most.
+
+    A redirection is not followed: what is sent is for the one who was named.
+
+    :param timeout: the most to wait for the next bytes, in seconds.
+    :raises OSError: with the reason in a few words, and what the server says of it.
+    """
+    import requests  # 0.1 s, and most runs send nothing
+    import urllib3
+
+    headers = {**_HEADERS, "Content-Type": content_type}
+    try:
+        with requests.post(
+            url, data=body, headers=headers, timeout=timeout, stream=True, allow_redirects=False
+        ) as response:
+            answer: bytes = response.raw.read(_MOST_ANSWERED, decode_content=False)
+            if not response.ok or response.is_redirect:
+                raise OSError(_refusal(response.status_code, response.reason, answer))
+            return answer
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise OSError(_reason(error)) from None
+
+
+def _refusal(status: int, reason: str, answer: bytes) -> str:
+    """Why a server took nothing; the first line of what it says, without control characters."""
+    text = answer.decode(errors="replace").strip().partition("\n")[0][:_MOST_SHOWN]
+    shown = "".join(char if char.isprintable() else " " for char in text).strip()
+    return f"HTTP {status} {reason}" + (f": {shown}" if shown and "<" not in shown else "")
 
 
 def _with_progress(pieces: Iterable[bytes], size: int, name: str) -> Iterator[bytes]:

@@ -26,6 +26,7 @@ _KEY_VALUES = {
     "goal": ("rendered", "validated", "applied", "bootstrapped"),
     "strict": ("true", "false"),
     "live": ("true", "false"),
+    "submit": ("true", "false"),
     "disks": ("yes", "no"),
     "bundle": ("own", "shared"),
 }

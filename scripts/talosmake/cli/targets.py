@@ -68,6 +68,12 @@ TARGETS = (
         words=("from", "to"),
         takes_env=False,
     ),
+    Target(
+        "schematics",
+        "which images of the Image Factory's nodes get: file, id, extensions, installer, ISO; "
+        "`submit=true`: register them there: [schematics](schematics.md)",
+        keys=("submit",),
+    ),
     Target("schemas", "JSON schemas for your editor: [editor help](editor.md)", takes_env=False),
     Target("doctor", "what is missing on this machine, and how to fix it: [doctor](doctor.md)"),
     Target(

@@ -41,6 +41,7 @@ class Config:
     :ivar against: what ``diff`` compares Git with: ``live`` or ``applied``.
     :ivar promotes: the two environments that ``promote`` compares, instead of ``env``.
     :ivar live: whether ``report`` asks the nodes.
+    :ivar submit: whether ``schematics`` registers them at the Image Factory.
     :ivar artifact: the file that ``deploy`` takes the configs from; None to render them.
     :ivar given: the caller's part of all this, as given.
     """
@@ -58,6 +59,7 @@ class Config:
     against: str = "live"
     promotes: tuple[str, str] | None = None
     live: bool = False
+    submit: bool = False
     artifact: str | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
 
@@ -91,6 +93,7 @@ def read(overrides: Mapping[str, Any]) -> Config:
         against=values.get("against", "live"),
         promotes=_promotes(values),
         live=values.get("live") in ("true", True),
+        submit=values.get("submit") in ("true", True),
         artifact=values.get("artifact"),
         given=dict(overrides),
     )

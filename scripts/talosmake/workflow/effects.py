@@ -79,6 +79,7 @@ RULES = {
     "explain": Effect.LOOKS,
     "diff": Effect.LOOKS,
     "promote": Effect.LOOKS,
+    "schematics": Effect.LOOKS,
     "schemas": Effect.LOOKS,
     "doctor": Effect.LOOKS,
     "dag": Effect.LOOKS,
