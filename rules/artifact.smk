@@ -1,6 +1,6 @@
 # One file with all that is reviewed of an environment, and deploying exactly that.
 
-from talosmake.artifact import check, pack
+from talosmake.artifact import check, pack, unpack
 from talosmake.workflow import jobs, targets
 
 
@@ -11,7 +11,7 @@ def artifact_inputs(_):
 
 def deploy_inputs(_):
     if not CONFIG.artifact:
-        jobs.exit_with(pack.not_deploying())
+        jobs.exit_with(unpack.not_deploying())
     return files_of_each(targets.up)
 
 

@@ -33,7 +33,7 @@ from talosmake.workflow import origin
 # Before anything is imported that may be missing.
 origin.check(_root)
 
-from talosmake.artifact import pack
+from talosmake.artifact import unpack
 from talosmake.base import progress
 from talosmake.inventory import elsewhere, settings
 from talosmake.report import dag
@@ -106,4 +106,4 @@ def of_each(files):
 def only_from_git(target):
     """For targets that look at patches and what is made of them."""
     if CONFIG.artifact:
-        jobs.exit_with(pack.only_for_deploy(target))
+        jobs.exit_with(unpack.only_for_deploy(target))

@@ -1,6 +1,6 @@
 # One machine config per node, the talosconfig, and apply.sh.
 
-from talosmake.artifact import pack
+from talosmake.artifact import unpack
 from talosmake.base import tools
 from talosmake.render import (
     apply_script,
@@ -60,7 +60,7 @@ if CONFIG.artifact:
         run:
             jobs.run(
                 log,
-                pack.write_config,
+                unpack.write_config,
                 environment_of(wildcards),
                 node_of(wildcards),
             )

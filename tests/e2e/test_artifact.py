@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from talosmake.artifact import archive, pack
+from talosmake.artifact import archive, pack, unpack
 from talosmake.base import this_run
 from talosmake.base.errors import ArtifactError
 from talosmake.base.redact import scalars
@@ -292,9 +292,9 @@ def test_refuses_what_was_not_reviewed(released: Project, monkeypatch: pytest.Mo
 
 
 def _opened(env: str) -> dict[str, bytes]:
-    environment = pack.attached(environments.load(env), "../FILE.tar.gz", False)
+    environment = unpack.attached(environments.load(env), "../FILE.tar.gz", False)
     assert environment.artifact
-    return pack.opened(environment, environment.artifact)
+    return unpack.opened(environment, environment.artifact)
 
 
 def test_sends_nothing_of_a_forged_artifact(released: Project) -> None:

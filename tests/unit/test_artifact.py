@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from talosmake.artifact import archive, pack
+from talosmake.artifact import archive, pack, unpack
 from talosmake.base import git
 from talosmake.base.errors import ArtifactError, InventoryError, NodeError, SecretsError
 from talosmake.inventory import environments
@@ -51,10 +51,10 @@ def test_strict_refuses_lint_findings(dev: Environment, monkeypatch: pytest.Monk
     said = PackedNode("", [], "")
     nodes = {node.config_name: said for node in dev.nodes}
     found = replace(_ARTIFACT, findings=2, nodes=nodes)
-    monkeypatch.setattr(pack, "read", lambda _: found)
-    assert pack.attached(dev, "f", False).artifact == found
+    monkeypatch.setattr(unpack, "read", lambda _: found)
+    assert unpack.attached(dev, "f", False).artifact == found
     with pytest.raises(ArtifactError, match="f: was made with 2 lint findings, and strict is set"):
-        pack.attached(dev, "f", True)
+        unpack.attached(dev, "f", True)
 
 
 def test_uncommitted_changes_are_told_and_refused_with_strict(
@@ -62,17 +62,17 @@ def test_uncommitted_changes_are_told_and_refused_with_strict(
 ) -> None:
     nodes = {node.config_name: PackedNode("", [], "") for node in dev.nodes}
     warned: list[str] = []
-    monkeypatch.setattr(pack, "warn", warned.append)
+    monkeypatch.setattr(unpack, "warn", warned.append)
     clean = replace(_ARTIFACT, nodes=nodes)
-    monkeypatch.setattr(pack, "read", lambda _: clean)
-    pack.tell(pack.attached(dev, "f", True))
+    monkeypatch.setattr(unpack, "read", lambda _: clean)
+    unpack.tell(unpack.attached(dev, "f", True))
     assert warned == []
-    monkeypatch.setattr(pack, "read", lambda _: replace(clean, dirty=True))
-    pack.tell(pack.attached(dev, "f", False))
+    monkeypatch.setattr(unpack, "read", lambda _: replace(clean, dirty=True))
+    unpack.tell(unpack.attached(dev, "f", False))
     said = "f was made from a tree with uncommitted changes, so what it holds is in no commit"
     assert warned == [f"dev: {said}"]
     with pytest.raises(ArtifactError) as caught:
-        pack.attached(dev, "f", True)
+        unpack.attached(dev, "f", True)
     assert caught.value.message == f"{said.replace('f ', 'f: ', 1)}, and strict is set"
     assert "git status" in caught.value.hint
 
@@ -128,7 +128,7 @@ def test_configs_in_which_two_nodes_have_one_name_make_no_artifact_and_are_not_d
     monkeypatch.setattr(bundles, "identities", lambda *_: [b"key"])
     monkeypatch.setattr(age, "decrypt", lambda *_: complete)
     with pytest.raises(InventoryError, match="have the same host name by their machine configs"):
-        (pack.make if made else partial(pack.opened, artifact=genuine))(dev)
+        (pack.make if made else partial(unpack.opened, artifact=genuine))(dev)
 
 
 class _Api:

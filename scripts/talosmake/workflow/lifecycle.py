@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from talosmake.artifact import pack
+from talosmake.artifact import pack, unpack
 from talosmake.base import files, progress, streams, wait
 from talosmake.checks import lint_rules
 from talosmake.inventory import elsewhere, locks, settings
@@ -43,7 +43,7 @@ def environments(config: Config, argv: Sequence[str]) -> dict[str, Environment]:
     :raises TalosmakeError: for what is wrong with one of them, or with the artifact.
     """
     found = {
-        name: pack.attached(settings.environment(config, name), config.artifact, config.strict)
+        name: unpack.attached(settings.environment(config, name), config.artifact, config.strict)
         for name in targets.environments(config, argv)
     }
     for environment in found.values():
@@ -51,7 +51,7 @@ def environments(config: Config, argv: Sequence[str]) -> dict[str, Environment]:
         pack.recipients(environment)
         if environment.artifact:
             # Before anything that it says is told, or done.
-            pack.check_seal(environment, environment.artifact)
+            unpack.check_seal(environment, environment.artifact)
     return found
 
 
@@ -60,7 +60,7 @@ def announce(environments: Environments, clashes: Mapping[str, Sequence[Clash]])
     for environment in environments.values():
         leftovers.warn_of_leftovers(environment)
         elsewhere.warn_of(environment, clashes[environment.name])
-        pack.tell(environment)
+        unpack.tell(environment)
 
 
 def join(environments: Environments) -> None:
