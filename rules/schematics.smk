@@ -13,11 +13,11 @@ rule schematics:
     input:
         schematics_inputs,
     log:
-        f"logs/{SETTINGS.env}/schematics.log",
+        f"logs/{CONFIG.env}/schematics.log",
     run:
         jobs.run(
             log,
             schematics.show,
             list(ENVIRONMENTS.values()),
-            SETTINGS.submit,
+            CONFIG.submit,
         )
