@@ -11,7 +11,7 @@ import pytest
 from tests.project import REPOSITORY
 
 # The most lines that a module may have, by where it stands.
-_MODULES = {"scripts/talosmake": 430, "tools/setup": 250, "plugins": 250}
+_MODULES = {"scripts/talosmake": 400, "tools/setup": 250, "plugins": 250}
 _FUNCTION = 50
 # The same for rules; what they have in common is to be read first, and on one screen.
 _COMMON, _RULES = 120, 130
