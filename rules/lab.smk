@@ -11,9 +11,9 @@ rule start_lab:
         "logs/{env}/start_lab.log",
     params:
         nodes=lambda wildcards: lab.nodes_digest(environment_of(wildcards)),
-        generation=lambda wildcards: lab.generation(environment_of(wildcards)),
+        revision=lambda wildcards: lab.revision(environment_of(wildcards)),
     run:
-        jobs.run(log, lab.start, environment_of(wildcards), params.generation)
+        jobs.run(log, lab.start, environment_of(wildcards), params.revision)
 
 
 rule lab_stop:

@@ -39,3 +39,19 @@ def test_what_is_no_marker_is_a_clear_error(tmp_path: Path, content: bytes) -> N
     with pytest.raises(ConfigError, match=r"cp_1\.applied: is no marker") as error:
         marker.read(path)
     assert "Remove it" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "revision"),
+    [
+        ('{"step": "vm", "revision": 3}', 3),
+        ('{"step": "vm", "generation": 4}', 4),  # as it was called
+        ('{"step": "vm"}', 0),
+        ('{"revision": "x"}', 0),
+    ],
+)
+def test_revision_in_a_marker(tmp_path: Path, content: str, revision: int) -> None:
+    path = tmp_path / "vm"
+    assert marker.revision(path) == 0
+    path.write_text(content)
+    assert marker.revision(path) == revision

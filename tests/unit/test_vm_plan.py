@@ -84,7 +84,7 @@ BOTH = wanted(ONE, TWO)
 
 
 def steps(decided: Plan) -> list[Action]:
-    return [change.step for change in decided.changes]
+    return [change.action for change in decided.changes]
 
 
 def refused(decided: Plan) -> str:
@@ -96,9 +96,9 @@ def test_nothing_there() -> None:
     machine = [Action.CREATE_VOLUME, Action.DEFINE_DOMAIN, Action.START_DOMAIN]
     shared = [Action.CREATE_NETWORK, Action.CREATE_POOL, Action.UPLOAD_IMAGE]
     assert steps(decided) == [*shared, *machine, *machine]
-    assert [c.step for c in decided.network] == [Action.CREATE_NETWORK]
-    assert [c.step for c in decided.storage] == [Action.CREATE_POOL, Action.UPLOAD_IMAGE]
-    assert [c.step for c in decided.machine(TWO)] == machine
+    assert [c.action for c in decided.network] == [Action.CREATE_NETWORK]
+    assert [c.action for c in decided.storage] == [Action.CREATE_POOL, Action.UPLOAD_IMAGE]
+    assert [c.action for c in decided.machine(TWO)] == machine
     assert not decided.refused
 
 
@@ -134,7 +134,7 @@ def test_a_machine_that_is_off_is_started() -> None:
 def test_memory_and_cpus_wait_for_the_next_start_and_keep_the_disk() -> None:
     larger = wanted(vm("one", 1, memory_mib=4096, cpus=4), TWO)
     [change] = plan(larger, current(BOTH)).changes
-    assert (change.effect, change.step) == (Effect.UPDATE_AT_NEXT_START, Action.DEFINE_DOMAIN)
+    assert (change.effect, change.action) == (Effect.UPDATE_AT_NEXT_START, Action.DEFINE_DOMAIN)
     assert change.details == ("CPUs 2 -> 4", "memory 2048 MiB -> 4096 MiB")
 
 
@@ -152,7 +152,7 @@ def test_a_new_node_is_reserved_in_the_running_network_and_concerns_no_other() -
     decided = plan(wanted(ONE, TWO, three), current(BOTH))
     assert {change.owner for change in decided.changes} == {three.owner}
     first = decided.changes[0]
-    assert (first.effect, first.step) == (Effect.UPDATE_LIVE, Action.UPDATE_RESERVATIONS)
+    assert (first.effect, first.action) == (Effect.UPDATE_LIVE, Action.UPDATE_RESERVATIONS)
     assert decided.network == ()
 
 
@@ -164,7 +164,10 @@ def test_another_mac_is_reserved_at_once() -> None:
     subnet = replace(subnet, reservations=(mine, *subnet.reservations[1:]))
     other = replace(other, network=replace(other.network, subnet=subnet))
     changes = plan(other, current(BOTH)).changes
-    assert [change.step for change in changes] == [Action.UPDATE_RESERVATIONS, Action.DEFINE_DOMAIN]
+    assert [change.action for change in changes] == [
+        Action.UPDATE_RESERVATIONS,
+        Action.DEFINE_DOMAIN,
+    ]
     assert changes[0].details == (
         "- 52:54:00:00:00:01 10.0.1.21 one",
         "+ 52:54:00:00:00:09 10.0.1.21 one",
@@ -177,7 +180,7 @@ def test_another_network_needs_machines_that_are_off() -> None:
     assert "cannot be changed under running machines" in refused(plan(routed, now))
     off = {name: replace(domain, live=None) for name, domain in now.domains.items()}
     decided = plan(routed, replace(now, domains=off))
-    assert decided.changes[0].step is Action.REPLACE_NETWORK
+    assert decided.changes[0].action is Action.REPLACE_NETWORK
     assert decided.changes[0].details == ("mode nat -> route",)
 
 
@@ -206,7 +209,7 @@ def test_a_pool_is_started_first_and_what_it_holds_is_not_guessed() -> None:
     off = replace(now.pool, active=False, volumes={})
     decided = plan(BOTH, replace(now, pool=off))
     assert steps(decided) == [Action.START_POOL, Action.CREATE_NETWORK]
-    assert [change.step for change in decided.storage] == [Action.START_POOL]
+    assert [change.action for change in decided.storage] == [Action.START_POOL]
     theirs = replace(off, uuid="other")
     assert steps(plan(BOTH, replace(now, pool=theirs))) == [Action.CREATE_NETWORK]
 

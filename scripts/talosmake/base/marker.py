@@ -40,3 +40,14 @@ def read(path: Path) -> dict[str, object]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: is no marker", hint="Remove it; it is made again.")
     return content
+
+
+def revision(path: Path) -> int:
+    """The revision in a marker of what is there, e.g. of machines; 0 where it says none.
+
+    :raises ConfigError: as :func:`read`.
+    """
+    content = read(path)
+    # Markers that older versions wrote call it so.
+    number = content.get("revision", content.get("generation"))
+    return number if isinstance(number, int) else 0

@@ -60,7 +60,7 @@ class Change:
     """
 
     effect: Effect
-    step: Action
+    action: Action
     name: str
     owner: Owner
     details: tuple[str, ...] = ()
@@ -68,12 +68,12 @@ class Change:
     @property
     def what(self) -> str:
         """The kind of object, in libvirt's word."""
-        if self.step in _NETWORK_STEPS:
+        if self.action in _NETWORK_STEPS:
             return "network"
-        if self.step in (Action.CREATE_POOL, Action.START_POOL):
+        if self.action in (Action.CREATE_POOL, Action.START_POOL):
             return "pool"
         domain = (Action.DEFINE_DOMAIN, Action.START_DOMAIN, Action.SET_AUTOSTART)
-        return "domain" if self.step in domain else "volume"
+        return "domain" if self.action in domain else "volume"
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,13 @@ class Plan:
         return tuple(
             change
             for change in self.changes
-            if change.step in _NETWORK_STEPS and not change.owner.node
+            if change.action in _NETWORK_STEPS and not change.owner.node
         )
 
     @property
     def storage(self) -> tuple[Change, ...]:
         """What is to be done for the pool and the images that all machines boot from."""
-        return tuple(change for change in self.changes if change.step in _STORAGE_STEPS)
+        return tuple(change for change in self.changes if change.action in _STORAGE_STEPS)
 
     def machine(self, vm: Vm) -> tuple[Change, ...]:
         return tuple(change for change in self.changes if change.owner == vm.owner)

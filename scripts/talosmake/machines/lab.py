@@ -40,7 +40,7 @@ _BOOT_TRIES = 3
 # Where nodes find the registry that answers for all they pull (see the patches of the lab).
 _REGISTRY = "10.0.2.100:80"
 
-_generations: Memo[Path, int] = Memo("the number of a job that powers nodes on, by its marker")
+_revisions: Memo[Path, int] = Memo("the number of a job that powers nodes on, by its marker")
 
 
 def state_directory(environment: Environment, node: Node | None = None) -> Path:
@@ -60,20 +60,19 @@ def nodes_digest(environment: Environment) -> str:
     return hashlib.sha256("\n".join(commands).encode()).hexdigest()
 
 
-def generation(environment: Environment) -> int:
+def revision(environment: Environment) -> int:
     """A number to be kept as a parameter of the job that powers nodes on; found once a run.
 
     :func:`ready_file` says which number it was made with. It stays while all nodes run; else it is
     the next one, and Snakemake runs the job again.
     """
     path = ready_file(environment)
-    return _generations.of(path, lambda: _generation(environment, path))
+    return _revisions.of(path, lambda: _revision(environment, path))
 
 
-def _generation(environment: Environment, path: Path) -> int:
-    number = marker.read(path).get("generation")
+def _revision(environment: Environment, path: Path) -> int:
     on = all(running(environment, node) for node in environment.nodes)
-    return (number if isinstance(number, int) else 0) + (0 if on else 1)
+    return marker.revision(path) + (0 if on else 1)
 
 
 def running(environment: Environment, node: Node) -> bool:
@@ -91,7 +90,7 @@ def running(environment: Environment, node: Node) -> bool:
 def start(environment: Environment, number: int) -> None:
     """Power on all nodes that are off.
 
-    :param number: from :func:`generation`.
+    :param number: from :func:`revision`.
     :raises ToolError: when QEMU or what the nodes boot from is missing.
     :raises NodeError: when a node does not start.
     """
@@ -111,7 +110,7 @@ def start(environment: Environment, number: int) -> None:
         f"(consoles: {state_directory(environment)}/*/console.log; stop them: "
         f"snakemake lab_stop --config env={environment.name})"
     )
-    marker.write(ready_file(environment), step="powered on", generation=number)
+    marker.write(ready_file(environment), step="powered on", revision=number)
 
 
 def _wait_for_boot(environment: Environment, node: Node) -> None:

@@ -34,7 +34,7 @@ _ready: Noted[str] = Noted("an environment of which all was looked at before any
 def make_network(environment: Environment, confirm: str, number: int) -> None:
     """Bring the network to what Git says.
 
-    :param number: from :func:`network_generation`, for the marker.
+    :param number: from :func:`talosmake.machines.session.network_revision`, for the marker.
     :raises MachineError: when anything that the machines need is missing; nothing is made then.
     """
     session = prepared_session(environment, confirm)
@@ -79,7 +79,7 @@ def prepared_session(environment: Environment, confirm: str) -> Session:
         if environment.name not in _ready:
             session.check()
             session = _with_pool_started(session, confirm)
-            uploads = {c.name for c in session.plan.changes if c.step is Action.UPLOAD_IMAGE}
+            uploads = {c.name for c in session.plan.changes if c.action is Action.UPLOAD_IMAGE}
             for image in session.vms.boot.images:
                 if image.volume in uploads:
                     images.obtain(image, environment.env_file)
@@ -93,7 +93,7 @@ def _with_pool_started(session: Session, confirm: str) -> Session:
     """The session; planned again if its pool was to be started, as what it holds was not
     known before.
     """
-    starts = [change for change in session.plan.changes if change.step is Action.START_POOL]
+    starts = [change for change in session.plan.changes if change.action is Action.START_POOL]
     if not starts:
         return session
     _do(session, starts)
@@ -105,7 +105,7 @@ def _with_pool_started(session: Session, confirm: str) -> Session:
 
 
 def _probe(session: Session) -> None:
-    starting = {c.name for c in session.plan.changes if c.step is Action.START_DOMAIN}
+    starting = {c.name for c in session.plan.changes if c.action is Action.START_DOMAIN}
     if any(
         vm.accelerator is Accelerator.KVM and vm.domain in starting for vm in session.vms.machines
     ):
@@ -118,7 +118,7 @@ def _note_lost_etcd(session: Session) -> None:
     made = {
         change.name
         for change in session.plan.changes
-        if change.step in (Action.CREATE_VOLUME, Action.REPLACE_VOLUME)
+        if change.action in (Action.CREATE_VOLUME, Action.REPLACE_VOLUME)
     }
     domains = (session.vms.machine(n.role, n.name).domain for n in environment.control_planes)
     marked = environment.paths.bootstrapped
@@ -137,7 +137,7 @@ def _do(session: Session, changes: Iterable[Change]) -> list[str]:
         who = "/".join(part for part in (change.owner.environment, change.owner.node) if part)
         words = f"{change.effect}: {change.what} {change.name}"
         say(f"{who}: {words}" + (f" ({', '.join(change.details)})" if change.details else ""))
-        _steps(session, change)[change.step]()
+        _steps(session, change)[change.action]()
         done.append(words)
     return done
 
@@ -208,7 +208,7 @@ def _upload(session: Session, volume: str) -> None:
 def _mark(
     path: Path, step: str, number: int, session: Session, done: list[str], **more: str
 ) -> None:
-    marker.write(path, step=step, generation=number, uri=session.vms.uri, done=done, **more)
+    marker.write(path, step=step, revision=number, uri=session.vms.uri, done=done, **more)
 
 
 # --- the targets for people ----------------------------------------------------------------------

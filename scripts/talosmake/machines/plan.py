@@ -44,7 +44,7 @@ def plan(vms: Vms, current: Current, confirmed: str = "", *, protected: bool = F
     for vm in vms.machines:
         changes += planner.machine(vm)
     planner.check_host(changes)
-    changes.sort(key=lambda change: change.step is not Action.START_POOL)
+    changes.sort(key=lambda change: change.action is not Action.START_POOL)
     return Plan(
         tuple(changes), planner.waiting, tuple(leftovers(vms, current)), tuple(planner.refused)
     )
@@ -267,7 +267,7 @@ class _Planner:
     # --- what the host must have
 
     def check_host(self, changes: Sequence[Change]) -> None:
-        started = {c.name for c in changes if c.step is Action.START_DOMAIN}
+        started = {c.name for c in changes if c.action is Action.START_DOMAIN}
         starting = [vm for vm in self.vms.machines if vm.domain in started]
         self._check_kvm(starting)
         self._check_memory(starting)
@@ -303,7 +303,9 @@ class _Planner:
             )
 
     def _check_space(self, changes: Sequence[Change]) -> None:
-        made = {c.name for c in changes if c.step in (Action.CREATE_VOLUME, Action.REPLACE_VOLUME)}
+        made = {
+            c.name for c in changes if c.action in (Action.CREATE_VOLUME, Action.REPLACE_VOLUME)
+        }
         sizes = [d.gib * GIB for vm in self.vms.machines for d in vm.disks if d.volume in made]
         if self.pool.has_files:
             sizes = [min(size, _FIRST_FILL) for size in sizes]

@@ -46,7 +46,7 @@ class Session:
 
 
 sessions: Memo[tuple[str, str], Session] = Memo("what is wanted and what there is")
-_generations: Memo[Path, int] = Memo("the number of a job, by its marker")
+_revisions: Memo[Path, int] = Memo("the number of a job, by its marker")
 _connections: Memo[str, Hypervisor] = Memo("the connection to a libvirt")
 _locks: Memo[str, threading.RLock] = Memo("the lock of all that asks libvirt")
 
@@ -112,7 +112,7 @@ def _warn(session: Session) -> None:
             f"{name}: the node of the domain {domain} is no longer in Git; it is not touched\n"
             f"  -> snakemake vms_destroy --config env={name} confirm={_short(owner, session)}"
         )
-    starting = {c.name for c in session.plan.changes if c.step is Action.START_DOMAIN}
+    starting = {c.name for c in session.plan.changes if c.action is Action.START_DOMAIN}
     slow = [
         vm.owner.node
         for vm in session.vms.machines
@@ -130,21 +130,21 @@ def _warn(session: Session) -> None:
 
 def network_revision(environment: Environment, confirm: str) -> int:
     """Changes when the network is not as Git says; 0 when it was never made."""
-    return _generation(environment, environment.paths.network, confirm, lambda p: p.network)
+    return _revision(environment, environment.paths.network, confirm, lambda p: p.network)
 
 
 def storage_revision(environment: Environment, confirm: str) -> int:
     """Changes when the pool or an image in it is not as Git says; 0 when they were never made."""
-    return _generation(environment, environment.paths.storage, confirm, lambda p: p.storage)
+    return _revision(environment, environment.paths.storage, confirm, lambda p: p.storage)
 
 
 def machine_revision(environment: Environment, node: Node, confirm: str) -> int:
     """Changes when a machine is not as Git says; 0 when it was never made."""
     vm = wanted_machines(environment).machine(node.role, node.name)
-    return _generation(environment, environment.paths.vm(node), confirm, lambda p: p.machine(vm))
+    return _revision(environment, environment.paths.vm(node), confirm, lambda p: p.machine(vm))
 
 
-def _generation(
+def _revision(
     environment: Environment, path: Path, confirm: str, due: Callable[[Plan], tuple[Change, ...]]
 ) -> int:
     """A number to be kept as a parameter of the job that writes a marker.
@@ -155,18 +155,17 @@ def _generation(
 
     Snakemake asks again while it runs the job, when the marker is gone; the answer stays the same.
     """
-    return _generations.of(path, lambda: _next_generation(environment, path, confirm, due))
+    return _revisions.of(path, lambda: _next_revision(environment, path, confirm, due))
 
 
-def _next_generation(
+def _next_revision(
     environment: Environment, path: Path, confirm: str, due: Callable[[Plan], tuple[Change, ...]]
 ) -> int:
     if not path.exists():
         return 0
     session = session_of(environment, confirm)
     session.check()
-    said = marker.read(path).get("generation")
-    before = said if isinstance(said, int) else 0
+    before = marker.revision(path)
     return before + 1 if due(session.plan) else before
 
 
