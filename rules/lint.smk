@@ -41,7 +41,7 @@ rule lint_environment:
         revision=revisions.LINT,
         sources=lint_sources_of,
         strict=CONFIG.strict,
-        elsewhere=lambda wildcards: elsewhere.told(CLASHES[wildcards.env]),
+        elsewhere=lambda wildcards: elsewhere.listed(CLASHES[wildcards.env]),
     run:
         jobs.run(
             log,

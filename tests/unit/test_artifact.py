@@ -65,10 +65,10 @@ def test_uncommitted_changes_are_told_and_refused_with_strict(
     monkeypatch.setattr(unpack, "warn", warned.append)
     clean = replace(_ARTIFACT, nodes=nodes)
     monkeypatch.setattr(unpack, "read", lambda _: clean)
-    unpack.tell(unpack.attached(dev, "f", True))
+    unpack.announce(unpack.attached(dev, "f", True))
     assert warned == []
     monkeypatch.setattr(unpack, "read", lambda _: replace(clean, dirty=True))
-    unpack.tell(unpack.attached(dev, "f", False))
+    unpack.announce(unpack.attached(dev, "f", False))
     said = "f was made from a tree with uncommitted changes, so what it holds is in no commit"
     assert warned == [f"dev: {said}"]
     with pytest.raises(ArtifactError) as caught:

@@ -122,7 +122,7 @@ def test_what_nobody_reaches_does_not_count(other: str) -> None:
 def test_nothing_counts_beside_dhcp(dhcp: str) -> None:
     for own, shared in (([REAL, dhcp], []), ([dhcp, REAL], []), ([REAL], [dhcp])):
         assert addresses([*map(patch, own)], [*map(patch, shared)]) == []
-        assert all(node_address.tells(text) for text in shared)
+        assert all(node_address.may_matter(text) for text in shared)
 
 
 def test_a_second_address_of_a_link_with_dhcp_counts() -> None:

@@ -147,7 +147,7 @@ def _check(environment: Environment, artifact: Artifact) -> None:
             )
 
 
-def tell(environment: Environment) -> None:
+def announce(environment: Environment) -> None:
     """Say which commit is deployed, and whether it is the one that is checked out."""
     artifact = environment.artifact
     if artifact is None:

@@ -76,20 +76,20 @@ def check(environment: Environment) -> None:
     """
     found = clashes(environment)
     if found and not _is_off(environment):
-        raise InventoryError(told(found), hint=hint(environment))
+        raise InventoryError(listed(found), hint=hint(environment))
 
 
 def warn_of(environment: Environment, found: Sequence[Clash]) -> None:
     """Say at the start of a run what is refused as soon as it would touch a machine."""
     if found and not _is_off(environment):
-        warn("\n  -> ".join([told(found), *hint(environment).splitlines()]))
+        warn("\n  -> ".join([listed(found), *hint(environment).splitlines()]))
 
 
 def _is_off(environment: Environment) -> bool:
     return RULE in environment.facts.get("LINT_OFF", "").replace(",", " ").split()
 
 
-def told(found: Sequence[Clash]) -> str:
+def listed(found: Sequence[Clash]) -> str:
     """All clashes, a line each."""
     return "\n".join(f"{clash.file}: {clash.message}" for clash in found)
 

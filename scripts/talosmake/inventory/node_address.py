@@ -35,7 +35,7 @@ _NAMES = (
     (re.compile(r"(wg|tun|tap|tailscale|wireguard)\d*|kubespan|siderolink"), "a tunnel"),
 )
 # Whether a text may say what :func:`found` looks for; to look no closer at others.
-_TELLS = re.compile("dhcp|dummy|wireguard|ignore|LinkConfig", re.IGNORECASE)
+_MATTERS = re.compile("dhcp|dummy|wireguard|ignore|LinkConfig", re.IGNORECASE)
 
 
 @dataclass
@@ -64,9 +64,9 @@ class Found:
     others: tuple[str, ...]
 
 
-def tells(text: str) -> bool:
+def may_matter(text: str) -> bool:
     """Whether it is worth while to parse a shared patch for :func:`found`."""
-    return bool(_TELLS.search(text))
+    return bool(_MATTERS.search(text))
 
 
 def found(own: Sequence[Patch], shared: Sequence[Patch] = ()) -> Found:

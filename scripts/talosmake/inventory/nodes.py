@@ -136,7 +136,9 @@ def _static_address(patches: Iterable[Path], directory: Path, facts: Mapping[str
     readable = [path for path in patches if is_plain(path)]
     own = [patch_with(path, text_of(path), known) for path in readable if path.parent == directory]
     texts = ((path, text_of(path)) for path in readable if path.parent != directory)
-    shared = [patch_with(path, text, known) for path, text in texts if node_address.tells(text)]
+    shared = [
+        patch_with(path, text, known) for path, text in texts if node_address.may_matter(text)
+    ]
     found = node_address.found(own, shared)
     addresses, file = found.addresses, directory / "node.env"
     if not addresses:

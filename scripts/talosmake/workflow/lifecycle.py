@@ -60,7 +60,7 @@ def announce(environments: Environments, clashes: Mapping[str, Sequence[Clash]])
     for environment in environments.values():
         leftovers.warn_of_leftovers(environment)
         elsewhere.warn_of(environment, clashes[environment.name])
-        unpack.tell(environment)
+        unpack.announce(environment)
 
 
 def join(environments: Environments) -> None:
