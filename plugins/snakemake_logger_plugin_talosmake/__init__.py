@@ -5,32 +5,21 @@ A live view on a terminal, plain lines elsewhere. set-up makes this module known
 
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from logging import ERROR, WARNING, LogRecord
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
-from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 if TYPE_CHECKING:
     from talosmake.workflow.run_view import Screen
+    from talosmake.workflow.snakemake import Event
 
 # What is shown is imported when there is a run: Snakemake imports this at every start.
 if (_code := str(Path(__file__).resolve().parents[2] / "scripts")) not in sys.path:
     sys.path.insert(0, _code)
-
-
-# What Snakemake says before and between jobs, of no use to somebody who sees the steps.
-_NOISE = (
-    *("Assuming unrestricted", "Building DAG", "Using shell", "Select jobs", "Execute "),
-    "Shutting down, this might take some time",
-)
-_INTERRUPTED = "Terminating processes on user request"
-# What it says at the end of a run in which something failed; the errors themselves are shown.
-_FAILED = ("Exiting because a job execution failed", "WorkflowError:\nAt least one job did not")
 
 
 @dataclass
@@ -55,8 +44,9 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
             return
         if self.settings.off:
             return
-        from talosmake.workflow import run_view
+        from talosmake.workflow import run_view, snakemake
 
+        self.snakemake = snakemake
         self.view = run_view.View(time.monotonic())
         self.ended, self.outcome = run_view.ended, run_view.outcome
         stream = sys.stdout if shown.stdout else sys.stderr
@@ -72,29 +62,29 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
         """Take in one message of Snakemake's or of a step."""
         if self.screen is None:
             return
-        event = getattr(record, "event", None)
+        event = self.snakemake.event_of(record)
         if event is None:
             self._said(self.screen, record)
         else:
             self._happened(self.screen, event, record)
 
-    def _happened(self, screen: "Screen", event: str, record: LogRecord) -> None:
-        told = record.__dict__
-        if event == LogEvent.JOB_INFO:
-            self.view.know(told["jobid"], told["rule_name"], dict(told.get("wildcards") or {}))
-        elif event == LogEvent.JOB_STARTED:
-            self.view.start(told["jobs"], time.monotonic())
-        elif event == LogEvent.JOB_FINISHED:
-            self._finished(screen, told["job_id"])
-        elif event == LogEvent.JOB_ERROR:
-            self._finished(screen, told["jobid"], failed=True)
+    def _happened(self, screen: "Screen", event: "Event", record: LogRecord) -> None:
+        kinds = self.snakemake.LogEvent
+        if event.kind == kinds.JOB_INFO:
+            self.view.know(event.jobs[0], event.rule, event.wildcards)
+        elif event.kind == kinds.JOB_STARTED:
+            self.view.start(event.jobs, time.monotonic())
+        elif event.kind == kinds.JOB_FINISHED:
+            self._finished(screen, event.jobs[0])
+        elif event.kind == kinds.JOB_ERROR:
+            self._finished(screen, event.jobs[0], failed=True)
             self.view.failed += 1
-            self.view.errors += _where_to_look(told)
-        elif event == LogEvent.PROGRESS:
-            self.view.done, self.view.total = told["done"], told["total"]
-        elif event == LogEvent.RUN_INFO:
-            self.view.total = int((told.get("stats") or {}).get("total", 0))
-        elif event == LogEvent.ERROR:
+            self.view.errors += _where_to_look(event)
+        elif event.kind == kinds.PROGRESS:
+            self.view.done, self.view.total = event.done, event.total
+        elif event.kind == kinds.RUN_INFO:
+            self.view.total = event.total
+        elif event.kind == kinds.ERROR:
             self._went_wrong(record.getMessage())
 
     def _finished(self, screen: "Screen", number: int, failed: bool = False) -> None:
@@ -107,19 +97,19 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
 
     def _said(self, screen: "Screen", record: LogRecord) -> None:
         text = record.getMessage()
-        if _INTERRUPTED in text:
+        if self.snakemake.is_interruption(text):
             self.view.interrupted = True
         elif record.levelno >= ERROR:
             self._went_wrong(text)
         elif record.levelno >= WARNING:
             screen.show(text, "yellow")
-        elif not text.startswith(_NOISE) and text != "None":
+        elif not self.snakemake.is_noise(text):
             heard = self.view.hear(text)
             if not (heard and screen.draws):
                 screen.show(text)
 
     def _went_wrong(self, text: str) -> None:
-        if not text.startswith(_FAILED):
+        if not self.snakemake.is_said_already(text):
             self.view.errors.append(text)
 
     def close(self) -> None:
@@ -159,8 +149,8 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]  # snakemake's interface
         return False
 
 
-def _where_to_look(told: Mapping[str, Any]) -> list[str]:
+def _where_to_look(event: "Event") -> list[str]:
     """Below an error: the job's log files, and what an executor tells of a job elsewhere."""
-    logs = ", ".join(told.get("log") or ())
-    elsewhere = [f"{name.replace('_', ' ')}: {value}" for name, value in told["aux"].items()]
+    logs = ", ".join(event.logs)
+    elsewhere = [f"{name.replace('_', ' ')}: {value}" for name, value in event.elsewhere.items()]
     return [f"  {line}" for line in (f"log: {logs}" if logs else "", *elsewhere) if line]

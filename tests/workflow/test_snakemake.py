@@ -6,7 +6,9 @@ A new Snakemake that drops or renames any of it fails here, by its name.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 
 from talosmake.base.errors import ToolError
 from talosmake.workflow import snakemake
+from talosmake.workflow.snakemake import LogEvent
 from tests import forked
 from tests.project import BIN, OWN_OUTPUT, REPOSITORY, Project, Run
 
@@ -25,12 +28,23 @@ include: "sub/inner.smk"
 workflow.default_target = "all"
 """
 INNER = f"""\
-import json, sys, threading, time
+import json, logging, sys, time
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, "{REPOSITORY}/scripts")
 from talosmake.workflow import snakemake as internals
 
+
+class Keep(logging.Handler):
+    def emit(self, record):
+        event = internals.event_of(record)
+        heard = asdict(event) if event else {{"level": record.levelno, "text": record.getMessage()}}
+        with open("heard.jsonl", "a") as file:
+            print(json.dumps(heard), file=file)
+
+
+logging.getLogger("snakemake.logging").addHandler(Keep())
 internals.check(workflow)
 listener = internals.queue_listener(workflow)
 internals.limit(workflow, {{"slot": 1, "given": 1}})
@@ -97,6 +111,8 @@ rule as_called:
 
 
 rule failing:
+    log:
+        "failing.log",
     run:
         class Told(internals.SpawnedJobError):
             __traceback__ = property(lambda _: None, lambda *_: None)
@@ -121,9 +137,15 @@ _LOGGER = ("--logger", "talosmake", OWN_OUTPUT)
 
 
 def run(workflow: Project, *arguments: str) -> Run:
+    (workflow.root / "heard.jsonl").unlink(missing_ok=True)
     command = [str(BIN / "snakemake"), "--force-use-threads", "-j8", *_LOGGER, *arguments]
     with forked.server() as server:
         return Run(*server.run(command, workflow.root, workflow.variables, 120))
+
+
+def heard(workflow: Project) -> list[dict[str, Any]]:
+    """What the last run's logger told, as events and as messages."""
+    return [json.loads(line) for line in workflow.read("heard.jsonl").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +153,7 @@ def told(workflow: Project) -> dict[str, Any]:
     """What a run was told that makes all."""
     done = run(workflow, "--resources", "given=2")
     assert done.code == 0, done.output
-    answer: dict[str, Any] = json.loads(workflow.read("told.json"))
-    return answer
+    return {**json.loads(workflow.read("told.json")), "heard": heard(workflow)}
 
 
 def test_places(told: dict[str, Any], workflow: Project) -> None:
@@ -162,6 +183,46 @@ def test_jobs_start_at_once(told: dict[str, Any]) -> None:
     assert told["rate_limiter"] == "None"
 
 
+def of_kind(heard: list[dict[str, Any]], kind: LogEvent) -> list[dict[str, Any]]:
+    found = [event for event in heard if event.get("kind") == kind]
+    assert found, f"Snakemake tells of no {kind}"
+    return found
+
+
+def test_jobs_are_told_by_number_with_rule_and_wildcards(told: dict[str, Any]) -> None:
+    known = {
+        event["jobs"][0]: (event["rule"], event["wildcards"])
+        for event in of_kind(told["heard"], LogEvent.JOB_INFO)
+    }
+    assert ("limited", {"n": "1"}) in known.values()
+    assert ("all", {}) in known.values()
+    started = of_kind(told["heard"], LogEvent.JOB_STARTED)
+    finished = of_kind(told["heard"], LogEvent.JOB_FINISHED)
+    assert {number for event in started for number in event["jobs"]} == known.keys()
+    assert {number for event in finished for number in event["jobs"]} == known.keys()
+
+
+def test_jobs_are_counted(told: dict[str, Any]) -> None:
+    assert {event["total"] for event in of_kind(told["heard"], LogEvent.RUN_INFO)} == {7}
+    counts = [(e["done"], e["total"]) for e in of_kind(told["heard"], LogEvent.PROGRESS)]
+    assert counts[-1] == (7, 7)
+
+
+def test_messages_of_a_run_in_which_nothing_is_said_are_noise(told: dict[str, Any]) -> None:
+    texts = [each["text"] for each in told["heard"] if each.get("level") == logging.INFO]
+    assert texts
+    # What the rules of this workflow are shown as, and where the whole of it is, are for a person.
+    loud = [text for text in texts if not snakemake.is_noise(text)]
+    assert [text for text in loud if not text.startswith(("Complete log", "Elapsed"))] == []
+
+
+@pytest.mark.parametrize("text", [*snakemake.NOISE, snakemake.INTERRUPTED, *snakemake.FAILED])
+def test_messages_that_are_known_are_still_said(text: str) -> None:
+    said = text.rpartition("\n")[2]
+    sources = Path(str(files("snakemake"))).rglob("*.py")
+    assert any(f'"{said}' in path.read_text() for path in sources), f"Snakemake says no '{said}'"
+
+
 def test_ancient_input_is_no_reason(told: dict[str, Any], workflow: Project) -> None:
     workflow.write("old", "newer than what was made of it")
     assert "Nothing to be done" in run(workflow).output
@@ -178,6 +239,15 @@ def test_job_that_told_its_error_gets_no_second_message(workflow: Project) -> No
     assert "Error in rule failing:" in done.output
     assert "Traceback" not in done.output
     assert 'File "' not in done.output
+    [error] = of_kind(heard(workflow), LogEvent.JOB_ERROR)
+    assert error["logs"] == ["failing.log"]
+    texts = [each["text"] for each in heard(workflow) if each.get("level") == logging.ERROR]
+    assert [text for text in texts if not snakemake.is_said_already(text)] == []
+
+
+def test_error_of_the_workflow_is_told(workflow: Project) -> None:
+    assert run(workflow, "nothing_makes_this").code == 1
+    assert of_kind(heard(workflow), LogEvent.ERROR)
 
 
 def stand_in() -> SimpleNamespace:

@@ -7,7 +7,9 @@ told by its name; ``tests/workflow/test_snakemake.py`` asks the real one for eac
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
+from logging import LogRecord
 from logging.handlers import QueueListener
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,11 @@ from typing import Any
 from snakemake.exceptions import SpawnedJobError
 from snakemake.io import ancient
 from snakemake.settings.enums import Quietness
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from talosmake.base.errors import ToolError
 
-__all__ = ("SpawnedJobError", "ancient")
+__all__ = ("LogEvent", "SpawnedJobError", "ancient")
 
 
 def _part(thing: Any, *names: str) -> Any:
@@ -97,3 +100,73 @@ def start_at_once(workflow: Any) -> None:
     if _part(workflow, "local_exec"):
         _part(workflow, "scheduler", "job_rate_limiter")
         workflow.scheduler.job_rate_limiter = None
+
+
+# --- what it tells the logger plugin --------------------------------------------------------------
+
+# What it says before and between jobs, of no use to somebody who sees the steps.
+NOISE = (
+    *("Assuming unrestricted", "Building DAG", "Using shell", "Select jobs", "Execute "),
+    "Shutting down, this might take some time",
+)
+INTERRUPTED = "Terminating processes on user request"
+# What it says at the end of a run in which something failed; the errors themselves are shown.
+FAILED = ("Exiting because a job execution failed", "WorkflowError:\nAt least one job did not")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run, beside what is said.
+
+    :ivar jobs: Snakemake's numbers of the jobs that it is about.
+    :ivar rule: the job's, where it is told what a job is.
+    :ivar wildcards: of such a job.
+    :ivar done: how many jobs are done, where that is counted.
+    :ivar total: how many there are, where that is counted.
+    :ivar logs: the log files of a job that failed.
+    :ivar elsewhere: what an executor tells of such a job on another machine.
+    """
+
+    kind: LogEvent
+    jobs: tuple[int, ...] = ()
+    rule: str = ""
+    wildcards: Mapping[str, str] = field(default_factory=dict)
+    done: int = 0
+    total: int = 0
+    logs: tuple[str, ...] = ()
+    elsewhere: Mapping[str, object] = field(default_factory=dict)
+
+
+def event_of(record: LogRecord) -> Event | None:
+    """What a record of Snakemake's logger tells of a run; None for a message alone."""
+    kind, it = getattr(record, "event", None), record.__dict__
+    if kind == LogEvent.JOB_INFO:
+        wildcards = dict(it["wildcards"] or {})
+        return Event(kind, jobs=(it["jobid"],), rule=it["rule_name"], wildcards=wildcards)
+    if kind == LogEvent.JOB_STARTED:
+        return Event(kind, jobs=tuple(it["jobs"]))
+    if kind == LogEvent.JOB_FINISHED:
+        return Event(kind, jobs=(it["job_id"],))
+    if kind == LogEvent.JOB_ERROR:
+        logs = tuple(map(str, it["log"] or ()))
+        return Event(kind, jobs=(it["jobid"],), logs=logs, elsewhere=it["aux"])
+    if kind == LogEvent.PROGRESS:
+        return Event(kind, done=it["done"], total=it["total"])
+    if kind == LogEvent.RUN_INFO:
+        return Event(kind, total=int((it["stats"] or {}).get("total", 0)))
+    return None if kind is None else Event(kind)
+
+
+def is_noise(text: str) -> bool:
+    """Whether a message says nothing to somebody who sees the steps."""
+    return text.startswith(NOISE) or text == "None"
+
+
+def is_interruption(text: str) -> bool:
+    """Whether a message says that a person ended the run."""
+    return INTERRUPTED in text
+
+
+def is_said_already(text: str) -> bool:
+    """Whether an error says no more than that there was one."""
+    return text.startswith(FAILED)
