@@ -95,6 +95,23 @@ def test_a_schematic_is_told_of_and_wins_where_a_patch_sets_the_image(lab: Proje
     assert f"TALOS_SCHEMATIC_ID={ONE}" in run.output
 
 
+def test_a_schematic_of_a_role_is_due_on_its_nodes_alone(lab: Project) -> None:
+    lab.ok(*UP)
+    lab.write("patches/envs/lab/workers/common.env", f"TALOS_SCHEMATIC_ID={ONE}\n")
+    image = f"{FACTORY}/{ONE}:v1.13.0"
+    shown = lab.ok(*NODES).output
+    due = r"worker_\d .* v1\.13\.0, no extensions \(Git: schematic 0f0f0f0f0f0f…\) +running"
+    assert len(re.findall(due, shown)) == 2
+    assert shown.count("(Git: ") == 2
+    commands = _commands(shown)
+    assert [command[3] for command in commands] == [image] * 2
+    run = lab.ok(*UP)
+    assert "; 2 run no extensions, Git says schematic 0f0f0f0f0f0f…\n" in run.output
+    for command in commands:
+        assert lab.run(BIN / command[0], *command[1:]).code == 0
+    assert "lab: 0 of 5 nodes differ from Git" in lab.ok(*DIFF).output
+
+
 def test_a_node_that_is_off_is_not_asked_which_it_runs(lab: Project, network: str) -> None:
     lab.ok(*UP)
     _raise_version(lab)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from talosmake.base.errors import SecretsError
+from talosmake.inventory import environments
 from talosmake.inventory.model import Cluster, Environment, Goal, Node, Options, Role
 from talosmake.inventory.schematic import PLAIN
 from talosmake.render import disclosure
@@ -15,6 +16,7 @@ from talosmake.rollout import installed
 from talosmake.rollout.installed import Talos
 from talosmake.talos.api import _extensions
 from talosmake.talos.talosctl import CallError, RunningTalos
+from tests.project import Project
 
 ONE, OTHER = "0f" * 32, "a1" * 32
 CLUSTER = Cluster("c", "https://10.0.0.1:6443", "v1.13.6", "v1.13", "1.36.0")
@@ -188,7 +190,27 @@ def test_minor_versions_are_not_leapt_over() -> None:
 def test_extensions_are_not_taken_away_unsaid() -> None:
     _, keep = to_do(runs("v1.13.6", SCHEMATIC), "ghcr.io/siderolabs/installer:v1.13.6")
     assert "takes its extensions away" in keep
-    assert f"TALOS_SCHEMATIC_ID={ONE} into x/cluster.env" in keep
+    assert f"TALOS_SCHEMATIC_ID={ONE} into x/cluster.env (for this node alone: " in keep
+
+
+def test_a_schematic_is_kept_by_a_line_where_it_counts(small: Project) -> None:
+    small.environment("dev", f"TALOS_SCHEMATIC_ID={OTHER}\n")
+    own = "patches/envs/dev/workers/worker_1/node.env"
+    small.node("dev", "workers", "worker_1", "10.9.0.21", "TALOS_SCHEMATIC_ID=\n")
+
+    def due() -> tuple[Environment, Node, installed.Difference | None]:
+        environment = environments.load("dev")
+        node = environment.node("worker", "worker_1")
+        git = installed.wanted(environment.cluster_of(node), b"")
+        return environment, node, installed.difference(runs("v1.13.0", SCHEMATIC), git)
+
+    environment, node, found = due()
+    assert found is not None
+    _, keep = installed.to_do(environment, node, found)
+    assert keep.endswith(f"write TALOS_SCHEMATIC_ID={ONE} into {own}")
+    # What it says is right.
+    small.node("dev", "workers", "worker_1", "10.9.0.21", f"TALOS_SCHEMATIC_ID={ONE}\n")
+    assert due()[2] is None
 
 
 def test_the_nodes_of_a_lab_cannot_be_upgraded() -> None:

@@ -6,7 +6,7 @@ schematic is named by its file or by its id, so one that is given nearer replace
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +84,14 @@ def read(facts: Facts, directory: Path) -> Choice:
 def with_id(facts: Mapping[str, str], choice: Choice) -> dict[str, str]:
     """The facts with the id of the schematic that a file among them has, for patches to name."""
     return dict(facts) | ({ID: choice.images.schematic} if choice.file else {})
+
+
+def named_in(files: Sequence[Path]) -> Path | None:
+    """The env file that names the schematic; None where none does.
+
+    :param files: where a node's facts may stand, the nearest first.
+    """
+    return next((path for path in files if envfile.read(path).keys() & {FILE, ID}), None)
 
 
 def check(choice: Choice, node: str, facts: Facts) -> None:

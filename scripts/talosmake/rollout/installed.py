@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from talosmake.base.errors import NodeError, TalosmakeError
 from talosmake.base.redact import REDACTED
+from talosmake.inventory import image_facts
 from talosmake.inventory.model import Cluster, Environment, Node
 from talosmake.inventory.schematic import PLAIN
 from talosmake.patches import layout
@@ -204,11 +205,18 @@ def to_do(environment: Environment, node: Node, found: Difference) -> list[str]:
             f"from {found.runs.version} by way of the newest patch of each minor version between"
         )
     if found.schematic and found.wanted.schematic == PLAIN and found.runs.schematic:
-        lines.append(
-            "which takes its extensions away; to keep them, write "
-            f"TALOS_SCHEMATIC_ID={found.runs.schematic} into {environment.env_file}"
-        )
+        lines.append(_to_keep(environment, node, found.runs.schematic))
     return lines
+
+
+def _to_keep(environment: Environment, node: Node, schematic: str) -> str:
+    """How a node keeps its schematic: by a line where it counts, as nearer files win."""
+    file = image_facts.named_in(node.env_files) or environment.env_file
+    own = "" if file == node.env_file else f" (for this node alone: {node.env_file})"
+    return (
+        f"which takes its extensions away; to keep them, write TALOS_SCHEMATIC_ID={schematic} "
+        f"into {file}{own}"
+    )
 
 
 def upgrade_command(environment: Environment, node: Node, git: Talos) -> str:
