@@ -121,7 +121,7 @@ def test_a_mistake_before_anything_runs(lab: Project) -> None:
     terminal = Terminal(lab, *VIEW)
     terminal.watch()
     assert terminal.process.returncode == 1
-    assert "Error: patches/envs/lab/workers/worker_1/node.env: NODE_IP=" in terminal.text
+    assert "Error: patches/envs/lab/workers/worker_1/node.env:1: NODE_IP=" in terminal.text
     assert not terminal.screen.cursor.hidden
 
 

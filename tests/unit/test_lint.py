@@ -86,7 +86,7 @@ def test_unknown_rule_in_lint_off(dev: Project) -> None:
     with pytest.raises(LintError) as error:
         lint_rules.switched_off(environment(dev, "endpoint disk-paht"))
     assert error.value.message == (
-        "patches/envs/dev/cluster.env: LINT_OFF: there is no lint rule 'disk-paht'; "
+        "patches/envs/dev/cluster.env:7: LINT_OFF: there is no lint rule 'disk-paht'; "
         "did you mean disk-path?"
     )
     assert "even-control-planes" in error.value.hint

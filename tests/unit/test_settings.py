@@ -51,13 +51,16 @@ def test_strict(here: Project, said: bool | str, strict: bool) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"strict": "yes"}, "strict: 'yes' is not one of [True, False, 'true', 'false']"),
+        ({"strict": "yes"}, "strict: 'yes' must be one of true, false"),
         ({"evn": "dev"}, "evn: no key of config/config.yaml or --config; did you mean env?"),
         ({"xyz": 1}, "xyz: no key of config/config.yaml or --config"),
-        ({"goal": "aplied"}, "goal: 'aplied' is not one of "),
+        (
+            {"goal": "aplied"},
+            "goal: 'aplied' must be one of rendered, validated, applied, boot",
+        ),
         ({"workers_at_once": 0}, "workers_at_once: 0 is less than the minimum of 1"),
         ({"workers_at_once": "many"}, "workers_at_once: 'many' is not of type 'integer'"),
-        ({"bundle": "mine"}, "bundle: 'mine' is not one of ['own', 'shared']"),
+        ({"bundle": "mine"}, "bundle: 'mine' must be one of own, shared"),
         ({"defaults": {"vip": "1"}}, "defaults: 'vip' does not match"),
         ({"defaults": {"VIP": ["1"]}}, "defaults.VIP: ['1'] is not of type"),
         ({"env": 1}, "env: 1 is not of type 'string'"),
@@ -66,8 +69,24 @@ def test_strict(here: Project, said: bool | str, strict: bool) -> None:
 def test_wrong_values(here: Project, overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         settings.read(overrides)
-    assert error.value.message.startswith(message)
+    assert error.value.message.startswith(f"--config {message}")
     assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("goal: aplied", "goal: 'aplied' must be one of rendered, validated, applied, bootstrap"),
+        ("workers_at_once: 0", "workers_at_once: 0 is less than the minimum of 1"),
+        ("evn: dev", "evn: no key of config/config.yaml or --config; did you mean env?"),
+        ("defaults: {VIP: [1]}", "defaults.VIP: [1] is not of type"),
+    ],
+)
+def test_a_wrong_line_of_the_file_is_named(here: Project, line: str, message: str) -> None:
+    here.write("config/config.yaml", f"# mine\nbundle: own\n{line}\n")
+    with pytest.raises(ConfigError) as error:
+        settings.read({"env": "dev"})
+    assert error.value.message.startswith(f"config/config.yaml:3: {message}")
 
 
 @pytest.mark.parametrize(
@@ -92,5 +111,5 @@ def test_empty_config_is_fine(here: Project) -> None:
 
 def test_every_default_is_allowed_by_the_schema() -> None:
     content = settings._file(ROOT / settings.FILE)
-    settings._check(content)
+    settings._check(content, {})
     assert Path(settings._SCHEMA).exists()

@@ -19,6 +19,7 @@ from talosmake.checks import lint
 from talosmake.checks.finding import report
 from talosmake.checks.validate import validated_config
 from talosmake.inventory import node_names
+from talosmake.inventory.fact_values import place
 from talosmake.inventory.model import CniInstall, Environment, Node
 from talosmake.render import disclosure
 from talosmake.secrets import age, bundles
@@ -44,8 +45,8 @@ def recipients(environment: Environment) -> list[str]:
         if not _RECIPIENT.fullmatch(one):
             # It may be the key itself, so it is not shown.
             raise InventoryError(
-                f"{environment.env_file}: {RECIPIENTS}: one of its {len(found)} is no age "
-                "recipient",
+                f"{place(RECIPIENTS, environment.env_file)}: {RECIPIENTS}: one of its "
+                f"{len(found)} is no age recipient",
                 hint="Give public keys, which start with age1, separated by commas; "
                 "age-keygen -y KEYFILE shows the one of a key file.",
             )

@@ -16,6 +16,7 @@ from talosmake.checks import (
     value_rules,
 )
 from talosmake.checks.finding import EnvironmentView, Finding, NodeView
+from talosmake.inventory.fact_values import place
 from talosmake.inventory.model import Environment
 
 _NodeRule = Callable[[NodeView], Iterable[Finding]]
@@ -96,8 +97,8 @@ def switched_off(environment: Environment) -> frozenset[str]:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             raise LintError(
-                f"{environment.env_file}: LINT_OFF: there is no lint rule {name!r}"
-                + (f"; did you mean {near[0]}?" if near else ""),
+                f"{place('LINT_OFF', environment.env_file)}: LINT_OFF: there is no lint rule "
+                f"{name!r}" + (f"; did you mean {near[0]}?" if near else ""),
                 hint=f"There are: {', '.join(sorted(known))}",
             )
     return frozenset(names)

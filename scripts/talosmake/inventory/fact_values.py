@@ -99,15 +99,15 @@ def place(name: str, *files: Path) -> str:
     for path in files:
         if (found := envfile.place(path, name)) != str(path):
             return found
-    return place_of_default(name) or str(files[0])
+    return place_in_config("defaults", name) or str(files[0])
 
 
-def place_of_default(name: str) -> str:
-    """The file and line of ``defaults`` that give a fact; "" where none does."""
+def place_in_config(*keys: str | int) -> str:
+    """The file and line of config.yaml that give a key: a project's, else the program's; or ""."""
     for path in (places.CONFIG, ROOT / places.CONFIG):
         found = positions.of(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if (0, ("defaults", name)) in found:
-            return f"{path}:{found[0, ('defaults', name)].line}"
+        if (0, keys) in found:
+            return f"{path}:{found[0, keys].line}"
     return ""
 
 
@@ -170,7 +170,7 @@ def _said(fact: Fact, error: ValidationError) -> Wrong:
     if fact.kind in ("integer", "number"):
         return Wrong(f"must be {_range(rules, fact.unit)}", hint)
     if "enum" in rules or fact.kind == "boolean":
-        return Wrong(_choice(error.instance, list(rules.get("enum", _WORDS))), hint)
+        return Wrong(choice(error.instance, list(rules.get("enum", _WORDS))), hint)
     return Wrong("is not of the right form", hint or f"Write it as in {fact.name}={fact.example}")
 
 
@@ -190,6 +190,7 @@ def _range(rules: Mapping[str, Any], unit: str) -> str:
     return f"a {kind}{of} from {rules['minimum']} to {rules['maximum']}"
 
 
-def _choice(given: Any, words: list[str]) -> str:
+def choice(given: Any, words: list[str]) -> str:
+    """What is wrong where one of several words is wanted."""
     near = get_close_matches(str(given), words, n=1)
     return f"must be one of {', '.join(words)}" + (f"; did you mean {near[0]}?" if near else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError, best_match
 
 from talosmake.base import merge
 from talosmake.base.errors import ConfigError
 from talosmake.base.program import ROOT
 from talosmake.inventory import environments, known_facts, places
-from talosmake.inventory.fact_values import place_of_default
+from talosmake.inventory.fact_values import choice, place_in_config
 from talosmake.inventory.model import Environment
 from talosmake.inventory.names import ALL
 from talosmake.patches import placeholders
@@ -76,7 +76,7 @@ def read(overrides: Mapping[str, Any]) -> Config:
     values: dict[str, Any] = {}
     for layer in (*layers, dict(overrides)):
         values = merge.merged(values, layer)
-    _check(values)
+    _check(values, overrides)
     defaults = {name: _text(name, value) for name, value in values.get("defaults", {}).items()}
     _check_defaults(defaults)
     return Config(
@@ -101,7 +101,7 @@ def read(overrides: Mapping[str, Any]) -> Config:
 
 def _file(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
@@ -131,7 +131,7 @@ def _check_defaults(defaults: Mapping[str, str]) -> None:
     for name, value in defaults.items():
         if "$" in value or "{{" in value:
             known = known_facts.names() | defaults.keys()
-            where = place_of_default(name) or f"{FILE} or --config"
+            where = place_in_config("defaults", name) or f"{FILE} or --config"
             placeholders.check_value(name, value, where, known)
 
 
@@ -148,13 +148,13 @@ def shipped() -> dict[str, Any]:
     return _file(ROOT / FILE)
 
 
-def _check(values: Mapping[str, Any]) -> None:
+def _check(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
     known = schema()["properties"]
     for key in values:
         if key not in known:
             near = get_close_matches(str(key), known, n=1)
             raise ConfigError(
-                f"{key}: no key of {FILE} or --config"
+                f"{_place([key], overrides)}{key}: no key of {FILE} or --config"
                 + (f"; did you mean {near[0]}?" if near else ""),
                 hint=f"There are: {', '.join(known)}",
             )
@@ -162,8 +162,28 @@ def _check(values: Mapping[str, Any]) -> None:
     if error is not None:
         where = ".".join(str(part) for part in error.absolute_path)
         raise ConfigError(
-            f"{where}: {error.message}", hint=f"Set in {FILE} or by --config; see its comments."
+            f"{_place(error.absolute_path, overrides)}{where}: {_why(error)}",
+            hint=f"Set in {FILE} or by --config; see its comments.",
         )
+
+
+def _place(keys: Iterable[str | int], overrides: Mapping[str, Any]) -> str:
+    """What goes before a key: the file and line that give it, or ``--config``."""
+    way = tuple(keys)
+    if way and way[0] in overrides:
+        return "--config "
+    found = place_in_config(*way)
+    return f"{found}: " if found else ""
+
+
+def _why(error: ValidationError) -> str:
+    """Of a wrong word what could stand there; else what jsonschema says."""
+    words = error.validator_value
+    if error.validator != "enum" or not isinstance(words, list):
+        return error.message
+    # `true` stands there twice, as YAML has it and as the command line gives it.
+    shown = list(dict.fromkeys(str(word).lower() for word in words))
+    return f"{error.instance!r} {choice(error.instance, shown)}"
 
 
 def _promotes(values: Mapping[str, Any]) -> tuple[str, str] | None:
