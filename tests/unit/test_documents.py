@@ -191,7 +191,7 @@ def test_field_beside_the_document_that_a_contract_generates() -> None:
     error = collisions.refused(found, [given], (1, 14), "dev/w", "cluster.env")
     assert (
         "patches/common.yaml:2: machine.kubelet: Talos refuses this beside the document "
-        "KubeletConfig of contract v1.14, for dev/w"
+        "KubeletConfig of contract v1.14; for dev/w"
     ) in error.message
     assert "patches/common.yaml:4: machine.install: Talos refuses this" in error.message
     assert "or stay at an older TALOS_CONTRACT than v1.14, in cluster.env" in error.hint
@@ -203,7 +203,7 @@ def test_document_beside_the_field_that_a_contract_generates() -> None:
     error = collisions.refused(found, [given], (1, 13), "dev/w", "cluster.env")
     assert error.message == (
         "patches/common.yaml:2: the document KubeletConfig: Talos refuses this beside "
-        "machine.kubelet, which configs of contract v1.13 have, for dev/w"
+        "machine.kubelet, which configs of contract v1.13 have; for dev/w"
     )
     assert error.hint == (
         "Write it in machine and cluster instead (machine.kubelet), or raise TALOS_CONTRACT in "
@@ -218,7 +218,18 @@ def test_both_in_patches_name_each_other() -> None:
     error = collisions.refused(found, [one, other], (1, 14), "dev/w", "cluster.env")
     assert error.message == (
         "patches/common.yaml:2: cluster.discovery: Talos refuses this beside the document "
-        "DiscoveryServiceConfig, in patches/more.yaml:2, for dev/w"
+        "DiscoveryServiceConfig, in patches/more.yaml:2; for dev/w"
+    )
+
+
+def test_a_document_is_what_does_not_fit_an_older_contract() -> None:
+    one = patch("machine:\n  kubelet:\n    extraArgs: {a: b}\n")
+    other = parse(document("KubeletConfig"), Path("patches/more.yaml"))
+    found = collisions.of_config([*one.documents, *other.documents])
+    error = collisions.refused(found, [one, other], (1, 13), "dev/w", "cluster.env")
+    assert error.message == (
+        "patches/more.yaml:2: the document KubeletConfig: Talos refuses this beside "
+        "machine.kubelet, in patches/common.yaml:2; for dev/w"
     )
 
 
@@ -240,6 +251,21 @@ def test_network_layer_takes_flannel_and_kube_proxy_away_where_they_are() -> Non
         {"apiVersion": "v1alpha1", "kind": "KubeProxyConfig", "enabled": "false"},
     )
     fit.check_documents([layer], CONTRACT, Role.CONTROLPLANE)
+
+
+@pytest.mark.parametrize(
+    ("file", "legacy", "name"),
+    [
+        ("l2_announcements", "cilium-l2_announcements", "cilium-l2-announcements"),
+        ("A b", "cilium-A b", "cilium-a-b"),
+        ("pool.v2", "cilium-pool.v2", "cilium-pool.v2"),
+        ("pool_", "cilium-pool_", "cilium-pool"),
+    ],
+)
+def test_inline_manifest_is_named_as_its_layout_takes_it(file: str, legacy: str, name: str) -> None:
+    path = Path(f"patches/cilium/manifests/{file}.yaml")
+    assert cilium._name_of(path, (1, 13)) == legacy
+    assert cilium._name_of(path, CONTRACT) == name
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ control planes, ``state/cilium.yaml``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -226,11 +227,21 @@ def _wrong(values: Mapping[str, Any]) -> Iterator[str]:
 def _added(environment: Environment) -> Iterator[Manifest]:
     """A person's manifests, one entry a file; files that say nothing are left out."""
     for path in _manifest_files(environment):
-        manifest = Manifest(
-            _ADDED.format(stem=path.stem), _injected(environment, path), source=str(path)
-        )
+        name = _name_of(path, environment.cluster.contract)
+        manifest = Manifest(name, _injected(environment, path), source=str(path))
         if manifests.objects_of(manifest):
             yield manifest
+
+
+def _name_of(path: Path, contract: tuple[int, int]) -> str:
+    """What the inline manifest of a file is called.
+
+    Names of documents are those of Kubernetes (RFC 1123), which have no ``_`` and no capitals.
+    """
+    name = _ADDED.format(stem=path.stem)
+    if contract < layout.DOCUMENTS:
+        return name
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
 
 
 def _check_pools(

@@ -86,17 +86,17 @@ def _lines(
     version = f"v{contract[0]}.{contract[1]}"
     fields = [*_places(layers, "", one.keys)]
     documents = [*_places(layers, one.kind, ("kind",))]
-    other = f", in {documents[0]}" if documents else f" of contract {version}"
-    for place in fields:
-        yield (
-            f"{place}: {one.field}: Talos refuses this beside the document {one.kind}{other}, "
-            f"for {node}"
-        )
-    for place in () if fields else documents:
-        yield (
-            f"{place}: the document {one.kind}: Talos refuses this beside {one.field}, which "
-            f"configs of contract {version} have, for {node}"
-        )
+    # What is not as the contract has it is what somebody wrote by mistake.
+    if fields and (contract >= layout.DOCUMENTS or not documents):
+        beside = f"the document {one.kind}"
+        beside += f", in {documents[0]}" if documents else f" of contract {version}"
+        wrong = dict.fromkeys(fields, one.field)
+    else:
+        beside = one.field
+        beside += f", in {fields[0]}" if fields else f", which configs of contract {version} have"
+        wrong = dict.fromkeys(documents, f"the document {one.kind}")
+    for place, what in wrong.items():
+        yield f"{place}: {what}: Talos refuses this beside {beside}; for {node}"
 
 
 def _places(layers: Sequence[Patch], kind: str, keys: Keys) -> Iterator[str]:
