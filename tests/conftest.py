@@ -33,6 +33,10 @@ settings.load_profile("talosmake")
 _fleets = count(1)
 # What runs real Talos nodes goes to one worker, one after the other: two cores emulate them all.
 _REAL = ("tests/lab/", "tests/machines/test_talos.py")
+# The others, whose tests take a second or less, fill up what is left.
+_LONG_FIRST = [
+    f"tests/{name}" for name in ("lab", "machines", "e2e", "docs", "wheel", "workflow", "checks")
+]
 
 
 class _RealNodesTogether(LoadScopeScheduling):  # type: ignore[misc]
@@ -45,6 +49,12 @@ class _RealNodesTogether(LoadScopeScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _RealNodesTogether:
     """xdist's own groups do not work with this pytest, which knows no ``_nodeid`` any more."""
     return _RealNodesTogether(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first, so that no worker is left alone with it at the end."""
+    order = {start: place for place, start in enumerate(_LONG_FIRST)}
+    items.sort(key=lambda item: order.get("/".join(item.nodeid.split("/")[:2]), len(order)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

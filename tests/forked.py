@@ -107,32 +107,97 @@ def close() -> None:
         _free.pop().close()
 
 
-def _serve(connection: socket.socket) -> None:
-    from snakemake.cli import main
+_CLIENT = """\
+#!{python} -IS
+import json, os, socket, sys
 
-    for package in _PACKAGES:
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+request = {{"argv": [{program!r}, *sys.argv[1:]], "cwd": os.getcwd(), "env": dict(os.environ)}}
+socket.send_fds(server, [json.dumps(request).encode() + b"\\n"], [0, 1, 2])
+answers = server.makefile()
+answers.readline()
+code = int(answers.readline())
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+
+@contextlib.contextmanager
+def program(directory: Path, original: Path) -> Iterator[Path]:
+    """A program ``snakemake`` that a shell runs in place of the original, to be put on PATH.
+
+    It has the shell's own input and output, and ends as the run does. Signals reach it alone.
+
+    :returns: the directory that it is in.
+    """
+    address = directory / "socket"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(address))
+        listening.listen()
+        command = [sys.executable, __file__, str(listening.fileno())]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+        process = subprocess.Popen(command, pass_fds=[listening.fileno()], env=environment)
+    client = directory / "snakemake"
+    values = {"python": sys.executable, "address": str(address), "program": str(original)}
+    client.write_text(_CLIENT.format(**values))
+    client.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _prepare() -> None:
+    for package in ("snakemake.cli", *_PACKAGES):
         import_module(package)
     gc.collect()
     gc.freeze()  # what is there already, forked processes do not look through again
+
+
+def _serve(connection: socket.socket) -> None:
+    """Answer one who asks, request by request, until there is none."""
+    while _answer(connection):
+        pass
+
+
+def _listen(listening: socket.socket) -> None:
+    """Answer all who ask, at once."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 1)
-        if not message:
-            return
-        while not message.endswith(b"\n"):
-            message += connection.recv(1 << 20)
-        request = json.loads(message)
-        pid = os.fork()
-        if pid == 0:
-            connection.close()
-            _become(request, descriptors[0])
-            main()
-        os.close(descriptors[0])
-        connection.sendall(f"{pid}\n".encode())
-        _, status = os.waitpid(pid, 0)
-        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        connection, _ = listening.accept()
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            listening.close()
+            _answer(connection)
+            os._exit(0)
+        connection.close()
 
 
-def _become(request: dict[str, object], output: int) -> None:
+def _answer(connection: socket.socket) -> bool:
+    """Run what one request says; False where there is none any more."""
+    message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+    if not message:
+        return False
+    while not message.endswith(b"\n"):
+        message += connection.recv(1 << 20)
+    request = json.loads(message)
+    pid = os.fork()
+    if pid == 0:
+        from snakemake.cli import main
+
+        connection.close()
+        _become(request, descriptors)
+        main()
+    for descriptor in descriptors:
+        os.close(descriptor)
+    connection.sendall(f"{pid}\n".encode())
+    _, status = os.waitpid(pid, 0)
+    connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    return True
+
+
+def _become(request: dict[str, object], descriptors: list[int]) -> None:
     """Be what a person would have started."""
     os.setsid()
     os.chdir(str(request["cwd"]))
@@ -142,12 +207,20 @@ def _become(request: dict[str, object], output: int) -> None:
     assert isinstance(argv, list)
     os.environ.update(variables)
     sys.argv = argv
-    sys.path[0] = str(Path(argv[0]).parent)  # not the tests'
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for descriptor, as_number in ((nothing, 0), (output, 1), (output, 2)):
+    paths = str(variables.get("PYTHONPATH", "")).split(os.pathsep)
+    # As Python begins, in place of what it began with here.
+    sys.path[:1] = [str(Path(argv[0]).parent), *filter(None, paths)]
+    if len(descriptors) == 1:
+        descriptors = [os.open(os.devnull, os.O_RDONLY), *descriptors, *descriptors]
+    for as_number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, as_number)
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _socket = socket.socket(fileno=int(sys.argv[1]))
+    _prepare()
+    if _socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        _listen(_socket)
+    else:
+        _serve(_socket)
     os._exit(0)

@@ -72,11 +72,13 @@ class Project:
 
     :ivar env: variables for what runs in it: a home of its own, so that no key of yours is seen.
     :ivar program: where the workflow is.
+    :ivar first: whose programs come before others in what runs in it.
     """
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
     program: Path = REPOSITORY
+    first: Path = BIN
 
     def write(self, path: str, text: str) -> Path:
         file = self.root / path
@@ -112,8 +114,6 @@ class Project:
     def snakemake(self, *arguments: str, timeout: float = 180) -> Run:
         """Run Snakemake in the project, with its own output, which tells of every job."""
         command = self.command(OWN_OUTPUT, *arguments)
-        if self.program != REPOSITORY:  # whose plugin a forked process knows already
-            return self.run(*command, timeout=timeout)
         with forked.server() as server:
             return Run(*server.run(command, self.root, self.variables, timeout))
 
@@ -138,7 +138,8 @@ class Project:
     @property
     def variables(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SOPS_", "TALOS"))}
-        return {**kept, **self.env, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}"}
+        path = os.pathsep.join(map(str, dict.fromkeys((self.first, BIN))))
+        return {**kept, **self.env, "PATH": f"{path}{os.pathsep}{kept['PATH']}"}
 
     def run(self, *argv: str | Path, stdin: bytes = b"", timeout: float = 120) -> Run:
         """Run any program in the project, with the project's variables."""

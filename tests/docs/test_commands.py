@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.docs.pages import NO_COMMANDS, PAGES, Block, blocks, missing
 from tests.project import BIN, REPOSITORY, Project
 
@@ -71,9 +72,16 @@ def _copy(root: Path, addresses: dict[str, str]) -> None:
             path.write_text(_replaced(path.read_text(), addresses))
 
 
+@pytest.fixture(scope="module")
+def _forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with forked.program(tmp_path_factory.mktemp("bin"), BIN / "snakemake") as directory:
+        yield directory
+
+
 @pytest.fixture
-def copy(project: Project, addresses: dict[str, str]) -> Iterator[Project]:
+def copy(project: Project, addresses: dict[str, str], _forked: Path) -> Iterator[Project]:
     _copy(project.root, addresses)
+    project.first = _forked
     # As after make setup.
     (project.root / ".venv").symlink_to(BIN.parent)
     script = (REPOSITORY / "tests/docs/old/render.sh").read_text()

@@ -47,7 +47,10 @@ def test_killed_five_times_at_random_points(lab: Project, network: str) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)  # noqa: S311 - points in time, no cryptography
     begun = time.monotonic()
-    lab.ok("-j4", ".simulator/lab/ready", "--config", "env=lab")
+    # Started as those that are killed are.
+    first = lab.start("-j4", ".simulator/lab/ready", "--config", "env=lab")
+    shown = first.communicate(timeout=120)[0]
+    assert first.returncode == 0, shown
     at_work = time.monotonic() - begun
     # From the first job on; what was done before a kill is not done again, so runs get shorter.
     killed = [_killed_after(lab.start(*UP), at_work * chance.uniform(0.8, 1.4)) for _ in range(5)]
@@ -113,8 +116,8 @@ def test_ctrl_c_ends_a_wait_at_once(metal: Project, network: str) -> None:
     assert "metal/cp_1: waiting for the Talos API" in shown
     start = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    rest = process.communicate(timeout=60)[0]
-    assert time.monotonic() - start < 20
+    rest = process.communicate(timeout=120)[0]
+    assert time.monotonic() - start < 60  # of 600
     assert process.returncode != 0
     assert "Traceback" not in rest
     # The address fixed, the same command finishes.
@@ -126,6 +129,9 @@ def test_two_runs_do_not_mix(lab: Project, network: str) -> None:
     lab.ok("-j4", ".simulator/lab/ready", "--config", "env=lab")
     faults = {f"{network}.11": [{"fault": "refuse"}]}
     lab.write(".simulator/lab/faults.json", json.dumps(faults))
+    # Longer than the other two runs take, however busy the machine is.
+    facts = lab.read("patches/envs/lab/cluster.env").replace("NODE_TIMEOUT=30", "NODE_TIMEOUT=120")
+    lab.write("patches/envs/lab/cluster.env", facts)
     first = lab.start(*UP)
     assert first.stdout is not None
     for line in first.stdout:

@@ -41,7 +41,7 @@ mapfile -t answers <"$file"
 ((${#answers[@]} == 1)) || printf '%s\n' "${answers[@]:1}" >"$file"
 printf '%s\n' "$node $call: ${answers[0]}" >>"$here/log"
 case ${answers[0]} in
-  hang) exec /bin/sleep 60 ;;
+  hang) exec /bin/sleep 120 ;;
   '! '*) printf '%b\n' "${answers[0]#! }" >&2; exit 1 ;;
   *) printf '%b\n' "${answers[0]}" ;;
 esac
@@ -85,8 +85,8 @@ class Nodes:
         return [call for call in calls if call.startswith(address) and " apply-config" in call]
 
     def run(self, *arguments: str, **facts: object) -> Run:
-        """Run the environment's apply.sh; that it ends within 20 s belongs to every test."""
-        told = {"NODE_TIMEOUT": 60, "ETCD_TIMEOUT": 60, **facts}
+        """Run apply.sh; that it waits for none of its longer time-outs belongs to every test."""
+        told = {"NODE_TIMEOUT": 90, "ETCD_TIMEOUT": 90, **facts}
         self.project.environment("dev", "".join(f"{key}={told[key]}\n" for key in told))
         environment = environments.load("dev")
         _validated(environment)
@@ -97,7 +97,7 @@ class Nodes:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
         return Run(done.returncode, done.stdout)
@@ -198,7 +198,7 @@ def test_no_second_etcd_beside_one_that_has_yet_to_start(nodes: Nodes, starts: b
         nodes.tell("list", r".\nmember", node=address)
     if starts:
         nodes.tell("service etcd", *_states("Preparing", "Preparing", "Running"), node=CP_1)
-    run = nodes.run("--bootstrap", NODE_TIMEOUT=60 if starts else 1)
+    run = nodes.run("--bootstrap", NODE_TIMEOUT=90 if starts else 1)
     assert run.code == (0 if starts else 1), run.output
     said = (
         f"etcd runs on {CP_2} {CP_3} already; not bootstrapped again"

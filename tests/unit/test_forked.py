@@ -35,3 +35,34 @@ def test_run_that_takes_too_long_is_ended_and_the_next_is_not(tmp_path: Path) ->
     with pytest.raises(subprocess.TimeoutExpired):
         _run(tmp_path, [_VERSION[0], "-c1"], timeout=3)
     assert _run(tmp_path, _VERSION)[0] == 0
+
+
+def _shell(directory: Path, line: str, **variables: str) -> tuple[int, str]:
+    path = f"{directory}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=directory,
+        env={**os.environ, **variables, "PATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_shell_runs_it_as_the_program(tmp_path: Path) -> None:
+    """Its input, output, exit code and variables are the shell's; two may run at once."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/mine.py").write_text("NAME = 'of PYTHONPATH'\n")
+    text = "import os, sys, mine\nprint(mine.NAME, os.environ['MINE'], sys.stdin.read())\n"
+    (tmp_path / "Snakefile").write_text(f"{text}sys.exit(7)\n")
+    with forked.program(tmp_path, Path(_VERSION[0])) as directory:
+        version = subprocess.run(_VERSION, capture_output=True, text=True, check=True).stdout
+        both = "snakemake --version & snakemake --version & wait"
+        assert _shell(directory, both) == (0, version * 2)
+        variables = {"PYTHONPATH": str(tmp_path / "modules"), "MINE": "yes"}
+        run = _shell(directory, "echo words | snakemake -c1 2>&1 | tail -2", **variables)
+        assert run == (0, "of PYTHONPATH yes words\n\n")
+        code, _ = _shell(directory, "snakemake -c1 2>/dev/null </dev/null", **variables)
+        assert code == 7

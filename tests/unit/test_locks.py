@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,10 +162,8 @@ def test_interrupt_ends_the_wait(two: tuple[Project, Project], number: signal.Si
     with turn(one, "cp_1") as first, turn(other, "cp_2") as second:
         assert first.said == "in"
         assert "waiting for its turn" in second.said
-        start = time.monotonic()
         second.process.send_signal(number)
-        second.process.wait(10)
-        assert time.monotonic() - start < 5
+        second.process.wait(60)  # it would wait for its turn for ever
         assert first.process.poll() is None
 
 

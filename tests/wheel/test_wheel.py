@@ -12,6 +12,9 @@ import pytest
 
 from tests.wheel.conftest import Installed, Repository
 
+# For two at once.
+_OTHER_NET = f"127.{250 + os.getpid() % 5}.{os.getpid() // 5 % 250}"
+
 
 @pytest.fixture
 def net() -> str:
@@ -100,7 +103,7 @@ def test_two_repositories_with_two_versions_at_once(
     tmp_path: Path, installed: Installed, newer: Installed, net: str
 ) -> None:
     pair = [
-        made(tmp_path / "old", installed, tmp_path / "home", net.replace("127.2", "127.1")),
+        made(tmp_path / "old", installed, tmp_path / "home", _OTHER_NET),
         made(tmp_path / "new", newer, tmp_path / "home", net),
     ]
     outputs: dict[str, str] = {}

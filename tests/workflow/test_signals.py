@@ -18,7 +18,7 @@ from tests.project import Project
 
 APPLY = ("apply", "-j4", "--config", "env=metal")
 # Much less than any of the time-outs that it would wait for.
-SOON = 8.0
+SOON = 40.0
 
 
 @pytest.fixture
