@@ -33,6 +33,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, "{REPOSITORY}/scripts")
+from talosmake.base import progress
 from talosmake.workflow import snakemake as internals
 
 
@@ -44,7 +45,7 @@ class Keep(logging.Handler):
             print(json.dumps(heard), file=file)
 
 
-logging.getLogger("snakemake.logging").addHandler(Keep())
+progress.logger.addHandler(Keep())
 internals.check(workflow)
 listener = internals.queue_listener(workflow)
 internals.limit(workflow, {{"slot": 1, "given": 1}})
