@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from talosmake.base.errors import LintError
-from talosmake.checks import environment_rules, lint, lint_rules, value_rules
+from talosmake.checks import environment_rules, image_rules, lint, lint_rules, value_rules
 from talosmake.checks.finding import Entry, Finding, Layer, NodeView, joined, leaves, report
 from talosmake.inventory import environments
 from talosmake.inventory.model import Environment
@@ -276,3 +277,31 @@ def test_kernel_arguments_of_a_machine_that_boots_a_uki(
     findings = list(value_rules.kernel_arguments(view))
     assert len(findings) == found
     assert all("customization.extraKernelArgs" in finding.do for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("version", "image", "found"),
+    [
+        ("v1.13.6", "ghcr.io/siderolabs/installer:v1.13.6", 0),
+        ("v1.14.1", "ghcr.io/siderolabs/installer:v1.14.1", 1),
+        ("v1.14.1", "ghcr.io/siderolabs/installer@sha256:" + "0a" * 32, 1),
+        ("v2.0.0", "ghcr.io/siderolabs/installer", 1),
+        ("v1.14.1", "mirror.lan/siderolabs/installer:v1.14.1", 0),
+        ("v1.14.1", "ghcr.io/siderolabs/installer-mine:v1.14.1", 0),
+        ("v1.14.1", f"factory.talos.dev/metal-installer/{'0a' * 32}:v1.14.1", 0),
+    ],
+)
+def test_an_installer_that_is_not_published(
+    dev: Project, version: str, image: str, found: int
+) -> None:
+    text = f"machine: {{install: {{image: '{image}'}}}}\n"
+    dev.patch("dev", "workers", "worker_1", text)
+    loaded = environments.load("dev")
+    loaded = replace(loaded, cluster=replace(loaded.cluster, talos_version=version))
+    worker = loaded.workers[0]
+    view = NodeView(loaded, worker, [Layer(parse(text, worker.patches[-1]), text)])
+    findings = list(image_rules.installer_source(view))
+    assert len(findings) == found
+    for finding in findings:
+        assert f"{image} is not published for Talos {version}" in finding.what
+        assert finding.do.startswith("Leave the image out: it then is the factory's.")

@@ -11,6 +11,7 @@ from talosmake.base.errors import LintError
 from talosmake.checks import (
     cilium_rules,
     environment_rules,
+    image_rules,
     layer_rules,
     network_rules,
     value_rules,
@@ -38,6 +39,7 @@ NODE: dict[str, _NodeRule] = {
         value_rules.host_name,
         value_rules.kubernetes_image,
         value_rules.installer_image,
+        image_rules.installer_source,
         value_rules.kernel_arguments,
         value_rules.control_plane_settings,
         value_rules.null_value,

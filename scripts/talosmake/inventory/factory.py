@@ -14,6 +14,8 @@ from functools import cache
 from talosmake.base.program import ROOT
 from talosmake.inventory import endpoints
 
+# Up to there Talos publishes an installer of its own (Talos's release notes of 1.14).
+FIRST_WITHOUT_OWN_INSTALLER = (1, 14)
 PUBLIC = "factory.talos.dev"
 METAL, AMD64 = "metal", "amd64"
 ARCHITECTURES = (AMD64, "arm64")

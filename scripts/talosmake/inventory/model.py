@@ -13,7 +13,7 @@ from talosmake.base.tools import numbers
 from talosmake.inventory import endpoints
 from talosmake.inventory.access import Access
 from talosmake.inventory.artifact import Artifact
-from talosmake.inventory.factory import Images
+from talosmake.inventory.factory import FIRST_WITHOUT_OWN_INSTALLER, Images
 from talosmake.inventory.image_facts import Choice
 from talosmake.inventory.machines import Vms
 from talosmake.inventory.paths import Paths
@@ -133,7 +133,7 @@ class Cluster:
         """
         if self.installer:
             return self.installer
-        if numbers(self.talos_version)[:2] >= (1, 14):
+        if numbers(self.talos_version)[:2] >= FIRST_WITHOUT_OWN_INSTALLER:
             return Images(PLAIN, self.talos_version).installer
         return f"ghcr.io/siderolabs/installer:{self.talos_version}"
 
