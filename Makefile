@@ -38,7 +38,7 @@ docs: ## the documentation as a site, below site/
 	@$(SETUP) --with test
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
-reference: ## the tables in docs/ that come from the schemas and targets, made again
+reference: ## tables in docs/, and words that shells complete, from the schemas and targets
 	@PYTHONPATH=scripts .venv/bin/python -m talosmake.cli.reference
 
 versions: ## ask Talos's Go modules what the pinned talosctl knows, after its pin was changed (needs Go)

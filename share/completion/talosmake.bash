@@ -15,6 +15,10 @@ _talosmake_names() {
 _talosmake() {
   local line=${COMP_LINE:0:COMP_POINT} word name env candidate candidates=()
   word=${line##* }
+  # table: bash words
+  local keys=(env= goal= workers_at_once= bundle= strict= confirm= disks= node= path= against= from= to= live= submit= artifact=)
+  local targets=(render validate lint explain diff promote schematics schemas doctor report dag artifact artifact_check deploy vms vms_plan apply bootstrap up vms_stop vms_destroy nodes secrets separate_secrets rekey reset refresh prune simulator_stop lab_stop)
+  # end of table
   COMPREPLY=()
   [[ -d patches/envs ]] || return 0
   case $word in
@@ -28,16 +32,22 @@ _talosmake() {
       _talosmake_names "patches/envs/$env"/{control_planes,workers}/*/
       [[ $word == confirm=* ]] && candidates+=("$env")
       ;;
-    against=*) candidates=(live applied) ;;
+    # table: bash values
     goal=*) candidates=(rendered validated applied bootstrapped) ;;
-    live=* | strict=*) candidates=(true false) ;;
+    bundle=*) candidates=(own shared) ;;
+    strict=*) candidates=(true false) ;;
+    disks=*) candidates=(yes no) ;;
+    against=*) candidates=(live applied) ;;
+    live=*) candidates=(true false) ;;
+    submit=*) candidates=(true false) ;;
+    # end of table
     --logger=*) candidates=(talosmake) ;;
     -*) candidates=(--config --dry-run --jobs --keep-going --quiet --logger --until --summary) ;;
     *)
       if [[ $line == *" --config "* ]]; then
-        candidates=(env= node= path= confirm= against= goal= strict= live= from= to= artifact=)
+        candidates=("${keys[@]}")
       else
-        candidates=(--config render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets rekey simulator_stop lab_stop)
+        candidates=(--config "${targets[@]}")
       fi
       ;;
   esac

@@ -8,6 +8,10 @@ end
 
 function __talosmake_words
     set -l words (commandline -opc)
+    # table: fish words
+    set -l values goal=rendered goal=validated goal=applied goal=bootstrapped bundle=own bundle=shared strict=true strict=false disks=yes disks=no against=live against=applied live=true live=false submit=true submit=false
+    set -l targets render validate lint explain diff promote schematics schemas doctor report dag artifact artifact_check deploy vms vms_plan apply bootstrap up vms_stop vms_destroy nodes secrets separate_secrets rekey reset refresh prune simulator_stop lab_stop
+    # end of table
     if contains -- --config $words
         set -l environments patches/envs/*/
         for name in (__talosmake_names $environments)
@@ -20,9 +24,9 @@ function __talosmake_words
                 printf '%s\n' node=$name confirm=$name
             end
         end
-        printf '%s\n' env=all against=live against=applied live=true strict=true
+        printf '%s\n' env=all $values
     else
-        printf '%s\n' render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets rekey simulator_stop lab_stop --config
+        printf '%s\n' $targets --config
     end
 end
 

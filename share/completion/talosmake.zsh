@@ -8,6 +8,11 @@ _talosmake() {
   fi
   local env=${${(M)words:#env=*}[-1]#env=}
   local -a environments nodes
+  # table: zsh words
+  local -a keys targets
+  keys=(env= goal= workers_at_once= bundle= strict= confirm= disks= node= path= against= from= to= live= submit= artifact=)
+  targets=(render validate lint explain diff promote schematics schemas doctor report dag artifact artifact_check deploy vms vms_plan apply bootstrap up vms_stop vms_destroy nodes secrets separate_secrets rekey reset refresh prune simulator_stop lab_stop)
+  # end of table
   environments=(patches/envs/*(N/:t))
   [[ -n $env ]] && nodes=(patches/envs/$env/(control_planes|workers)/*(N/:t))
   # Only such as a name may be: others could be more than words in a line.
@@ -21,12 +26,22 @@ _talosmake() {
     compadd -- $nodes
   elif compset -P 'confirm='; then
     compadd -- $nodes $env
-  elif compset -P 'against='; then
-    compadd -- live applied
+  # table: zsh values
   elif compset -P 'goal='; then
     compadd -- rendered validated applied bootstrapped
-  elif compset -P '(live|strict)='; then
+  elif compset -P 'bundle='; then
+    compadd -- own shared
+  elif compset -P 'strict='; then
     compadd -- true false
+  elif compset -P 'disks='; then
+    compadd -- yes no
+  elif compset -P 'against='; then
+    compadd -- live applied
+  elif compset -P 'live='; then
+    compadd -- true false
+  elif compset -P 'submit='; then
+    compadd -- true false
+  # end of table
   elif compset -P '--logger='; then
     compadd -- talosmake
   elif compset -P 'artifact='; then
@@ -34,9 +49,9 @@ _talosmake() {
   elif [[ $PREFIX == -* ]]; then
     compadd -- --config --dry-run --jobs --keep-going --quiet --logger --until --summary
   elif (( ${words[(I)--config]} )); then
-    compadd -S '' -- env= node= path= confirm= against= goal= strict= live= from= to= artifact=
+    compadd -S '' -- $keys
   else
-    compadd -- render validate lint explain diff promote artifact artifact_check deploy report dag vms vms_plan vms_stop vms_destroy apply bootstrap up nodes refresh prune reset doctor schemas secrets separate_secrets rekey simulator_stop lab_stop
+    compadd -- $targets
     _files
   fi
 }

@@ -46,9 +46,9 @@ def two(project: Project) -> Project:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("snakemake re", ["render", "report", "refresh", "reset"]),
+        ("snakemake re", ["render", "report", "rekey", "reset", "refresh"]),
         ("snakemake vms_d", ["vms_destroy"]),
-        ("snakemake up --config ", ["env=", "node=", "path=", "confirm=", "against=", "goal="]),
+        ("snakemake up --config ", ["env=", "goal=", "workers_at_once=", "bundle=", "strict="]),
         ("snakemake up --config e", ["env="]),
         ("snakemake up --config env=", ["dev", "prod", "all"]),
         ("snakemake up --config env=p", ["prod"]),
@@ -58,6 +58,8 @@ def two(project: Project) -> Project:
         ("snakemake reset --config env=none node=", []),
         ("snakemake reset --config node=", []),
         ("snakemake diff --config against=", ["live", "applied"]),
+        ("snakemake secrets --config bundle=s", ["shared"]),
+        ("snakemake schematics --config submit=", ["true", "false"]),
         ("snakemake --q", ["--quiet"]),
     ],
 )

@@ -18,18 +18,10 @@ from talosmake.base.program import ROOT, version
 from talosmake.base.streams import outlive_readers
 from talosmake.cli import demo, repository, run, targets, tools, update
 from talosmake.cli.targets import Target
+from talosmake.inventory import known_keys
 from talosmake.secrets import check
 
 _ENVIRONMENTS = Path("patches/envs")
-_KEY_VALUES = {
-    "against": ("live", "applied"),
-    "goal": ("rendered", "validated", "applied", "bootstrapped"),
-    "strict": ("true", "false"),
-    "live": ("true", "false"),
-    "submit": ("true", "false"),
-    "disks": ("yes", "no"),
-    "bundle": ("own", "shared"),
-}
 
 
 class _Group(click.Group):
@@ -98,7 +90,7 @@ def _offered(target: Target, words: Sequence[str], incomplete: str) -> list[str]
     env = plain[0] if plain and target.takes_env else ""
     key, equals, _ = incomplete.partition("=")
     if equals:
-        values = _nodes(env) if key in ("node", "confirm") else list(_KEY_VALUES.get(key, ()))
+        values = _nodes(env) if key in ("node", "confirm") else list(known_keys.words(key))
         values += [env] if key == "confirm" and env else []
         return [f"{key}={value}" for value in values]
     free = [*(["env"] if target.takes_env else []), *target.words][len(plain) :]

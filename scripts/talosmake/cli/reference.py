@@ -1,6 +1,7 @@
-"""The tables of the documentation that are made of the schemas and of the targets (make reference).
+"""What is made of the schemas and of the targets: tables in docs/, words of shells' completion.
 
-They stand between ``<!-- table: … -->`` and ``<!-- end of table -->`` in docs/*.md.
+It stands between ``<!-- table: … -->`` and ``<!-- end of table -->`` in docs/*.md, and between
+``# table: …`` and ``# end of table`` in share/completion (make reference).
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from typing import Any
 
 from talosmake.base.program import ROOT
 from talosmake.cli import targets
-from talosmake.inventory import known_facts, settings
+from talosmake.inventory import known_facts, known_keys, settings
 from talosmake.inventory.known_facts import Fact
 
 DOCS = ROOT / "docs"
-_BLOCK = re.compile(r"(<!-- table: (.+) -->\n)(?:.*\n)*?(<!-- end of table -->\n)")
+COMPLETION = ROOT / "share/completion"
+_BLOCK = re.compile(
+    r"(<!-- table: (?P<page>.+) -->\n)(?:.*\n)*?(<!-- end of table -->\n)"
+    r"|( *# table: (?P<shell>.+)\n)(?:.*\n)*?( *# end of table\n)"
+)
 
 
 def filled(text: str) -> str:
@@ -26,16 +31,17 @@ def filled(text: str) -> str:
     """
 
     def made(block: re.Match[str]) -> str:
-        kind, *names = block[2].split()
+        kind, *names = (block["page"] or block["shell"]).split()
         lines = _TABLES[kind](names)
-        return "".join((block[1], *(f"{line}\n" for line in lines), block[3]))
+        first, last = (block[1], block[3]) if block["page"] else (block[4], block[6])
+        return "".join((first, *(f"{line}\n" for line in lines), last))
 
     return _BLOCK.sub(made, text)
 
 
 def pages() -> Iterator[tuple[Path, str]]:
     """Each page that is not as it would be made, and how it would be."""
-    for path in sorted(DOCS.glob("*.md")):
+    for path in sorted((*DOCS.glob("*.md"), *COMPLETION.iterdir())):
         text = path.read_text(encoding="utf-8")
         if (wanted := filled(text)) != text:
             yield path, wanted
@@ -83,9 +89,9 @@ def _config(_: Iterable[str]) -> Iterator[str]:
     """The table of the keys of config.yaml and ``--config``."""
     yield from ("| | without it | |", "|---|---|---|")
     shipped = settings.shipped()
-    for key, entry in settings.schema()["properties"].items():
+    for key, entry in known_keys.schema()["properties"].items():
         default = "" if key == "defaults" else _value(shipped.get(key))
-        words = [_value(word) for word in entry.get("enum", ()) if isinstance(word, str)]
+        words = [f"`{word}`" for word in known_keys.words(key)]
         of = [
             f"`{target.name}`" for target in targets.TARGETS if key in target.keys and target.name
         ]
@@ -103,10 +109,49 @@ def _targets(_: Iterable[str]) -> Iterator[str]:
     return targets.table()
 
 
+def _keys() -> list[str]:
+    """The keys that a command line may hold; mappings stand in config.yaml."""
+    known = known_keys.schema()["properties"].items()
+    return [f"{key}=" for key, entry in known if entry.get("type") != "object"]
+
+
+def _choices() -> dict[str, tuple[str, ...]]:
+    """The keys that take one of a few words, and the words."""
+    return {key: words for key in known_keys.names() if (words := known_keys.words(key))}
+
+
+def _bash(names: Iterable[str]) -> Iterator[str]:
+    if "values" in names:
+        for key, words in _choices().items():
+            yield f"    {key}=*) candidates=({' '.join(words)}) ;;"
+    else:
+        yield f"  local keys=({' '.join(_keys())})"
+        yield f"  local targets=({' '.join(targets.named())})"
+
+
+def _zsh(names: Iterable[str]) -> Iterator[str]:
+    if "values" in names:
+        for key, words in _choices().items():
+            yield from (f"  elif compset -P '{key}='; then", f"    compadd -- {' '.join(words)}")
+    else:
+        yield "  local -a keys targets"
+        yield f"  keys=({' '.join(_keys())})"
+        yield f"  targets=({' '.join(targets.named())})"
+
+
+def _fish(_: Iterable[str]) -> Iterator[str]:
+    values = [f"{key}={word}" for key, words in _choices().items() for word in words]
+    yield f"    set -l values {' '.join(values)}"
+    yield f"    set -l targets {' '.join(targets.named())}"
+
+
 _TABLES: dict[str, Callable[[Iterable[str]], Iterator[str]]] = {
     "facts": _facts,
     "config": _config,
     "targets": _targets,
+    "bash": _bash,
+    "zsh": _zsh,
+    "fish": _fish,
 }
 
 

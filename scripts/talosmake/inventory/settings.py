@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,13 @@ from jsonschema.exceptions import ValidationError, best_match
 from talosmake.base import merge
 from talosmake.base.errors import ConfigError
 from talosmake.base.program import ROOT
-from talosmake.inventory import environments, known_facts, places
+from talosmake.inventory import environments, known_facts, known_keys, places
 from talosmake.inventory.fact_values import choice, place_in_config
 from talosmake.inventory.model import Environment
 from talosmake.inventory.names import ALL
 from talosmake.patches import placeholders
 
 FILE = places.CONFIG
-_SCHEMA = ROOT / "config/schemas/config.schema.yaml"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -135,21 +133,13 @@ def _check_defaults(defaults: Mapping[str, str]) -> None:
             placeholders.check_value(name, value, where, known)
 
 
-@cache
-def schema() -> dict[str, Any]:
-    """The JSON schema of config.yaml and ``--config``."""
-    text = _SCHEMA.read_text(encoding="utf-8")
-    content: dict[str, Any] = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
-    return content
-
-
 def shipped() -> dict[str, Any]:
     """What holds where neither a project nor a caller says anything."""
     return _file(ROOT / FILE)
 
 
 def _check(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
-    known = schema()["properties"]
+    known = known_keys.names()
     for key in values:
         if key not in known:
             near = get_close_matches(str(key), known, n=1)
@@ -158,7 +148,7 @@ def _check(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
                 + (f"; did you mean {near[0]}?" if near else ""),
                 hint=f"There are: {', '.join(known)}",
             )
-    error = best_match(Draft202012Validator(schema()).iter_errors(values))
+    error = best_match(Draft202012Validator(known_keys.schema()).iter_errors(values))
     if error is not None:
         where = ".".join(str(part) for part in error.absolute_path)
         raise ConfigError(

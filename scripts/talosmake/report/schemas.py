@@ -11,7 +11,7 @@ from typing import Any
 from talosmake.base import files
 from talosmake.base.errors import ToolError
 from talosmake.base.progress import say
-from talosmake.inventory import known_facts, settings
+from talosmake.inventory import known_facts, known_keys
 from talosmake.inventory.known_facts import Fact
 from talosmake.inventory.model import Role
 
@@ -152,7 +152,7 @@ def write() -> None:
     DIRECTORY.mkdir(exist_ok=True)
     made = {
         PATCH: patch_schema(talos),
-        CONFIG: config_schema(settings.schema()),
+        CONFIG: config_schema(known_keys.schema()),
         FACTS: facts_schema(),
     }
     for path, schema in made.items():
