@@ -254,6 +254,21 @@ def test_what_virtual_machines_cannot_be(small: Project, facts: str, message: st
     assert refused().message.startswith(f"patches/envs/dev/cluster.env:{line}{message}")
 
 
+@pytest.mark.parametrize(
+    "mended",
+    [
+        "TALOS_PLATFORM=aws\nTALOS_KERNEL=factory\n",
+        "TALOS_PLATFORM=aws\nTALOS_IMAGE=/srv/aws.iso\n",
+        "TALOS_SECURE_BOOT=true\n",
+    ],
+)
+def test_what_the_messages_about_virtual_machines_advise(small: Project, mended: str) -> None:
+    small.environment("dev", VMS + mended)
+    assert dev().vms is not None
+    small.environment("dev", "TALOS_ARCH=arm64\n")
+    assert dev().vms is None
+
+
 def test_one_virtual_machine_cannot_start_in_another_way(small: Project) -> None:
     small.environment("dev", VMS)
     small.node("dev", "workers", "worker_1", "10.9.0.21", "TALOS_SECURE_BOOT=true\n")

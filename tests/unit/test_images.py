@@ -199,6 +199,17 @@ def test_why_it_cannot_be_fetched_is_said_in_a_few_words(served: str) -> None:
         images.obtain(iso("http://127.0.0.1:9/x", DIGEST), ENV)
 
 
+def test_a_schematic_that_the_factory_was_not_sent(served: str) -> None:
+    url = served.replace("metal.iso", f"image/{'0a' * 32}/v1.13.0/metal-amd64.iso")
+    with pytest.raises(MachineError) as error:
+        images.obtain(iso(url, DIGEST), ENV)
+    assert "HTTP 404" in error.value.message
+    assert "snakemake schematics --config env=ENV submit=true\n" in error.value.hint
+    with pytest.raises(MachineError) as error:
+        images.obtain(iso(served.replace("metal.iso", "none"), DIGEST), ENV)
+    assert "Image Factory" not in error.value.hint
+
+
 def test_interrupted_download_leaves_nothing(
     served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,6 +213,20 @@ def test_a_schematic_is_kept_by_a_line_where_it_counts(small: Project) -> None:
     assert due()[2] is None
 
 
+def test_a_schematic_of_a_file_is_registered_before_it_is_installed(small: Project) -> None:
+    small.write("patches/envs/dev/s.yaml", "customization: {bootloader: sd-boot}\n")
+    small.environment("dev", "TALOS_SCHEMATIC=s.yaml\n")
+    environment = environments.load("dev")
+    node = environment.workers[0]
+    git = installed.wanted(environment.cluster_of(node), b"")
+    found = installed.difference(runs("v1.13.0"), git)
+    assert found is not None
+    assert installed.to_do(environment, node, found)[1] == (
+        "the Image Factory has to know patches/envs/dev/s.yaml first: snakemake schematics "
+        "--config env=dev submit=true"
+    )
+
+
 def test_the_nodes_of_a_lab_cannot_be_upgraded() -> None:
     lab = replace(ENVIRONMENT, cluster=replace(CLUSTER, lab=True))
     [said] = to_do(runs("v1.13.0"), "ghcr.io/siderolabs/installer:v1.13.6", lab)

@@ -10,7 +10,16 @@ import pytest
 
 from talosmake.base.errors import LintError
 from talosmake.checks import environment_rules, image_rules, lint, lint_rules, value_rules
-from talosmake.checks.finding import Entry, Finding, Layer, NodeView, joined, leaves, report
+from talosmake.checks.finding import (
+    Entry,
+    EnvironmentView,
+    Finding,
+    Layer,
+    NodeView,
+    joined,
+    leaves,
+    report,
+)
 from talosmake.inventory import environments
 from talosmake.inventory.model import Environment
 from talosmake.patches.patch import parse
@@ -305,3 +314,12 @@ def test_an_installer_that_is_not_published(
     for finding in findings:
         assert f"{image} is not published for Talos {version}" in finding.what
         assert finding.do.startswith("Leave the image out: it then is the factory's.")
+
+
+def test_a_misspelt_fact_of_a_role_is_told_once_with_its_file(dev: Project) -> None:
+    dev.node("dev", "workers", "worker_2", "10.9.0.22")
+    dev.write("patches/envs/dev/workers/common.env", "VM_MEMORY_MB=4096\n")
+    loaded = environments.load("dev")
+    found = list(environment_rules.fact_name(EnvironmentView(loaded, read_used=frozenset)))
+    assert [finding.where for finding in found] == ["patches/envs/dev/workers/common.env"]
+    assert found[0].what.startswith("VM_MEMORY_MB is not used")

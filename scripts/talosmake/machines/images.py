@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,9 @@ from urllib.parse import urlsplit
 from talosmake.base import fetch, files
 from talosmake.base.errors import MachineError
 from talosmake.inventory.machines import Boot, Image
+
+# Of a URL of the Image Factory's: the id of a schematic.
+_OF_FACTORY = re.compile(r"/image/[0-9a-f]{64}/")
 
 
 def directory() -> Path:
@@ -146,9 +150,21 @@ def _download(image: Image, temporary: files.Temporary) -> str:
         return hashlib.file_digest(temporary.file, "sha256").hexdigest()
     except OSError as error:
         place = directory() / f"{image.sha256 or 'SHA256'}-{_name(image)}"
+        said = str(error.strerror or error)
         raise MachineError(
-            f"{image.source} cannot be fetched: {error.strerror or error}",
-            hint=f"Without a network: get the file elsewhere and put it to {place}"
+            f"{image.source} cannot be fetched: {said}",
+            hint=_hint_of_factory(image, said)
+            + f"Without a network: get the file elsewhere and put it to {place}"
             + ("" if image.sha256 else " (with its SHA-256 in place of that word)")
             + f",\nor anywhere and set {image.key} to its path.",
         ) from None
+
+
+def _hint_of_factory(image: Image, said: str) -> str:
+    """What to do where the Image Factory knows no such schematic; "" for anything else."""
+    if not (_OF_FACTORY.search(image.source) and said.startswith("HTTP 404")):
+        return ""
+    return (
+        "The Image Factory has images of schematics alone that it was sent. Send them:  snakemake "
+        "schematics --config env=ENV submit=true\n"
+    )

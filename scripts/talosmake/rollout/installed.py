@@ -200,6 +200,11 @@ def to_do(environment: Environment, node: Node, found: Difference) -> list[str]:
             f"TALOS_VERSION={found.runs.version} into {environment.env_file}"
         ]
     lines = [upgrade_command(environment, node, found.wanted)]
+    if found.schematic and node.chosen and node.chosen.file:
+        lines.append(
+            f"the Image Factory has to know {node.chosen.file} first: snakemake schematics "
+            f"--config env={environment.name} submit=true"
+        )
     if _minors_apart(found) > 1:
         lines.append(
             f"from {found.runs.version} by way of the newest patch of each minor version between"
