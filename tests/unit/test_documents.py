@@ -326,6 +326,11 @@ RULES: list[tuple[Callable[[NodeView], Iterable[Finding]], str, str]] = [
         "5: UnattendedInstallConfig: provisioning.diskSelector.match: sda is no path of a disk",
     ),
     (
+        value_rules.disk_path,
+        document("UserVolumeConfig", f"name: data\n{INSTALL}'disk.dev_path == \"vdb\"'\n"),
+        "6: UserVolumeConfig data: provisioning.diskSelector.match: vdb is no path of a disk",
+    ),
+    (
         value_rules.host_name,
         document("HostnameConfig", "hostname: bad_host\n"),
         "3: HostnameConfig: hostname: bad_host is no host name",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from talosmake.base.tools import numbers
 from talosmake.base.yamls import lookup
-from talosmake.checks.finding import Entry, Finding, NodeView, leaves
+from talosmake.checks.finding import Entry, Finding, NodeView, at, leaves
 from talosmake.inventory.model import Role
 from talosmake.patches import layout, placeholders
 from talosmake.patches.positions import Keys
@@ -39,12 +39,15 @@ def disk_path(view: NodeView) -> Iterator[Finding]:
 
 
 def _disks(entry: Entry) -> Iterator[tuple[Keys, str]]:
-    """The disks that a document names by their paths."""
+    """The disks that a document names by their paths, volumes' own included."""
+    kind = entry.identity[0]
     for keys, value in layout.found(entry.content, layout.INSTALL_DISK):
-        by_expression = [match["path"] for match in _DEV_PATH.finditer(str(value))]
-        for path in by_expression if entry.identity[0] else [str(value)]:
-            yield keys, path
-    more = lookup(entry.content, "machine", "disks")
+        if not kind:
+            yield keys, str(value)
+    selector: Keys = ("provisioning", "diskSelector", "match")
+    for match in _DEV_PATH.finditer(str(at(entry.content, selector) or "")):
+        yield selector, match["path"]
+    more = None if kind else lookup(entry.content, "machine", "disks")
     for index, disk in enumerate(more if isinstance(more, list) else ()):
         yield ("machine", "disks", index, "device"), str(lookup(disk, "device") or "")
 
