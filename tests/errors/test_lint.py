@@ -17,6 +17,7 @@ from talosmake.checks.finding import Finding, by_identity, joined, report
 from talosmake.inventory import environments
 from talosmake.inventory.model import Environment
 from talosmake.render import cilium, machine_config
+from talosmake.render.layers import NodeLayers
 from talosmake.secrets import bundles
 from talosmake.talos import generate
 from tests.project import Project
@@ -45,7 +46,7 @@ def found(environment: Environment) -> list[Finding]:
     if environment.cilium:
         cilium.write_layer(environment)
     views = [
-        lint.node_view(environment, node, machine_config.render(environment, node))
+        lint.node_view(NodeLayers(environment, node), machine_config.render(environment, node))
         for node in environment.nodes
     ]
     findings = [finding for view in views for finding in lint_rules.of_node(view)]
@@ -92,7 +93,7 @@ def test_what_the_network_rules_assume_is_what_talosctl_does(valid: Project) -> 
         node = environment.first_control_plane
         config = machine_config.render(environment, node)
         network = by_identity(config)["", ""]["cluster"]["network"]
-        view = lint.node_view(environment, node)
+        view = lint.node_view(NodeLayers(environment, node))
         assumed = [str(subnet) for _, subnet, _ in network_rules.cluster_subnets(view)]
         return assumed, [*network["podSubnets"], *network["serviceSubnets"]]
 

@@ -15,6 +15,7 @@ from talosmake.checks.finding import Finding
 from talosmake.inventory import environments
 from talosmake.inventory.model import Role
 from talosmake.render import machine_config
+from talosmake.render.layers import NodeLayers
 from talosmake.secrets import bundles
 from talosmake.talos import generate
 from tests.project import Project
@@ -53,7 +54,7 @@ def documents(role: Role) -> list[dict[str, Any]]:
 def findings(role: Role, rule: str) -> list[Finding]:
     environment = environments.load("dev")
     node = environment.node(role, NODES[role])
-    view = lint.node_view(environment, node, machine_config.render(environment, node))
+    view = lint.node_view(NodeLayers(environment, node), machine_config.render(environment, node))
     return [finding for finding in lint_rules.of_node(view) if finding.rule == rule]
 
 

@@ -12,6 +12,7 @@ from talosmake.checks import lint, lint_rules
 from talosmake.inventory import environments
 from talosmake.render import cilium, cilium_network, machine_config
 from talosmake.render.cilium_network import Subnets
+from talosmake.render.layers import NodeLayers
 from talosmake.secrets import bundles
 from tests.project import Project
 from tests.unit.test_cilium import HELM, JOB, OWN, dev, inlined, objects
@@ -108,7 +109,9 @@ def test_encrypted_subnets_are_found_in_the_complete_config(
     environment = environments.load("dev")
     cilium.write_layer(environment)
     for node in environment.nodes:
-        view = lint.node_view(environment, node, machine_config.render(environment, node))
+        view = lint.node_view(
+            NodeLayers(environment, node), machine_config.render(environment, node)
+        )
         found = [each.what for each in lint_rules.of_node(view) if each.rule == "cilium-values"]
         assert found == [
             f"ipv6.enabled: must be true, because podSubnets has an IPv6 subnet ({FOUR}, {SIX})"

@@ -16,11 +16,12 @@ from talosmake.base.errors import NodeError, PatchError
 from talosmake.base.redact import pem, pem_lines
 from talosmake.base.secret_keys import is_secret_at, secret_key
 from talosmake.checks import cilium_rules, environment_rules, network_rules, value_rules
-from talosmake.checks.finding import EnvironmentView, Finding, Layer, NodeView
+from talosmake.checks.finding import EnvironmentView, Finding, NodeView
 from talosmake.inventory import environments, node_names
 from talosmake.inventory.model import Cilium, CniInstall, Environment, Role
 from talosmake.patches.patch import Patch, parse
 from talosmake.render import cilium, cilium_network, collisions, fit, manifests
+from talosmake.render.layers import Layer
 from talosmake.report import promote
 from talosmake.rollout import guard, installed
 from tests import talos_configs

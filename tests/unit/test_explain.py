@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from talosmake.render.disclosure import secrets_in
 from talosmake.report import provenance
 from talosmake.report.explain import BASE, Explanation, Source, lines
 
@@ -19,7 +20,7 @@ EXPLANATION = Explanation(
         ("", ""): provenance.traced([CONFIG]),
         ("VolumeConfig", "EPHEMERAL"): provenance.traced([VOLUME]),
     },
-    frozenset(),
+    secrets_in([], []),
 )
 
 

@@ -12,6 +12,7 @@ from talosmake.inventory import environments
 from talosmake.inventory.model import Cluster, Environment, Goal, Node, Options, Role
 from talosmake.inventory.schematic import PLAIN
 from talosmake.render import disclosure
+from talosmake.render.layers import NodeLayers
 from talosmake.rollout import installed
 from talosmake.rollout.installed import Talos
 from talosmake.talos.api import _extensions
@@ -167,7 +168,7 @@ def test_a_difference_in_the_table_of_nodes(running: Talos, image: str, cell: st
 def to_do(running: Talos, image: str, environment: Environment = ENVIRONMENT) -> list[str]:
     found = installed.difference(running, installed.wanted(environment.cluster, config(image)))
     assert found is not None
-    return installed.to_do(environment, environment.nodes[0], found)
+    return installed.to_do(NodeLayers(environment, environment.nodes[0]), found)
 
 
 def test_what_to_do_is_this_nodes_own_command() -> None:
@@ -206,7 +207,7 @@ def test_a_schematic_is_kept_by_a_line_where_it_counts(small: Project) -> None:
 
     environment, node, found = due()
     assert found is not None
-    _, keep = installed.to_do(environment, node, found)
+    _, keep = installed.to_do(NodeLayers(environment, node), found)
     assert keep.endswith(f"write TALOS_SCHEMATIC_ID={ONE} into {own}")
     # What it says is right.
     small.node("dev", "workers", "worker_1", "10.9.0.21", f"TALOS_SCHEMATIC_ID={ONE}\n")
@@ -221,7 +222,7 @@ def test_a_schematic_of_a_file_is_registered_before_it_is_installed(small: Proje
     git = installed.wanted(environment.cluster_of(node), b"")
     found = installed.difference(runs("v1.13.0"), git)
     assert found is not None
-    assert installed.to_do(environment, node, found)[1] == (
+    assert installed.to_do(NodeLayers(environment, node), found)[1] == (
         "the Image Factory has to know patches/envs/dev/s.yaml first: snakemake schematics "
         "--config env=dev submit=true"
     )

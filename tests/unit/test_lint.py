@@ -14,7 +14,6 @@ from talosmake.checks.finding import (
     Entry,
     EnvironmentView,
     Finding,
-    Layer,
     NodeView,
     joined,
     leaves,
@@ -23,6 +22,8 @@ from talosmake.checks.finding import (
 from talosmake.inventory import environments
 from talosmake.inventory.model import Environment
 from talosmake.patches.patch import parse
+from talosmake.render import disclosure
+from talosmake.render.layers import Layer
 from tests.project import BIN, REPOSITORY, Project, encrypted
 
 DOCS = (REPOSITORY / "docs/lint.md").read_text()
@@ -117,12 +118,12 @@ def layer(text: str, *, secret: bool = False) -> Layer:
     ],
 )
 def test_values_below_secret_keys_are_not_shown(keys: tuple[str, ...], shown: str) -> None:
-    assert layer("a: b").shown(keys, "hunter2") == shown
+    assert disclosure.shown(layer("a: b"), keys, "hunter2") == shown
 
 
 def test_values_and_lines_of_encrypted_files_are_not_shown() -> None:
     secret = layer("machine:\n  install:\n    disk: hunter2\n", secret=True)
-    assert secret.shown(("machine", "install", "disk"), "hunter2") == "<redacted>"
+    assert disclosure.shown(secret, ("machine", "install", "disk"), "hunter2") == "<redacted>"
     assert secret.where(0, ("machine", "install", "disk")) == "a.sops.yaml"
 
 

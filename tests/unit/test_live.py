@@ -17,7 +17,8 @@ from talosmake.inventory import environments
 from talosmake.inventory.artifact import Artifact, PackedNode
 from talosmake.inventory.model import Environment, Node
 from talosmake.patches.patch import parse
-from talosmake.render import disclosure, machine_config
+from talosmake.render import disclosure, layers
+from talosmake.render.layers import Layer, NodeLayers
 from talosmake.secrets import bundles
 from talosmake.talos import api, observe
 from talosmake.talos.observe import Observation, State
@@ -224,14 +225,16 @@ REFUSED = CallError(Failure.REJECTED, "a: hunter2hunter2 beside b: plain-text")
 
 def encrypting(monkeypatch: pytest.MonkeyPatch, *texts: str) -> None:
     """Let these be the encrypted patches of every node."""
-    layers = [parse(text, Path("x.sops.yaml"), secret=True) for text in texts]
+    found = [Layer(parse(text, Path("x.sops.yaml"), secret=True)) for text in texts]
     monkeypatch.setattr(bundles, "bundle_of", lambda _: b"")
-    monkeypatch.setattr(machine_config, "read_layers", lambda *_: layers)
+    monkeypatch.setattr(layers, "_read_all", lambda _: found)
 
 
 def told(environment: Environment) -> str:
     """What may be shown of what the node says."""
-    return disclosure.answer_about(environment, environment.workers[0], CONFIG, REFUSED.message)
+    return disclosure.answer_about(
+        NodeLayers(environment, environment.workers[0]), CONFIG, REFUSED.message
+    )
 
 
 def test_refusal_of_a_config_shows_no_secret_of_it(
@@ -274,7 +277,7 @@ def test_refusal_is_not_shown_where_nobody_knows_what_is_secret(
     def broken(*_: object) -> None:
         raise PatchError("x.sops.yaml:3:1: not YAML")
 
-    monkeypatch.setattr(machine_config, "read_layers", broken)
+    monkeypatch.setattr(layers, "_read_all", broken)
     error = observe.judged(dev, dev.workers[0], REFUSED, told(dev))
     assert error.message == (
         "dev/worker_1 (10.9.0.21): what it says is not shown, as it may hold secrets: "

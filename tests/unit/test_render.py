@@ -13,7 +13,8 @@ from talosmake.base.errors import PatchError
 from talosmake.inventory import environments
 from talosmake.inventory.model import Cluster, Role
 from talosmake.patches.inject import inject
-from talosmake.render import machine_config
+from talosmake.render import disclosure, machine_config
+from talosmake.render.layers import NodeLayers
 from talosmake.secrets import age, bundles
 from talosmake.talos import generate
 from tests.project import BIN, CLUSTER_ENV, Project, encrypted
@@ -344,10 +345,9 @@ def test_known_secrets_are_those_of_bundle_and_encrypted_patches(dev: Project) -
     encrypted_patch(dev, f"{WORKER}/x.sops.yaml", f"machine:\n  sysctls:\n    a: {SECRET}\n")
     environment = environments.load("dev")
     worker = environment.workers[0]
-    layers = machine_config.read_layers(environment, worker)
-    known = machine_config.known_secrets(environment, worker, layers)
-    assert SECRET in known
-    assert yaml.safe_load(BUNDLE)["certs"]["os"]["key"] in known
+    key = yaml.safe_load(BUNDLE)["certs"]["os"]["key"]
+    own = NodeLayers(environment, worker)
+    assert disclosure.message(own, f"a: {SECRET}, {key}") == "a: <redacted>, <redacted>"
 
 
 def test_known_secrets_are_as_they_are_applied(dev: Project) -> None:
@@ -355,9 +355,7 @@ def test_known_secrets_are_as_they_are_applied(dev: Project) -> None:
     encrypted_patch(dev, f"{WORKER}/x.sops.yaml", text)
     environment = environments.load("dev")
     worker = environment.workers[0]
-    known = machine_config.known_secrets(
-        environment, worker, machine_config.read_layers(environment, worker)
-    )
+    known = disclosure.patch_secrets(worker, NodeLayers(environment, worker).patches)
     assert f"{SECRET}@10.9.0.21" in known
     # A fact stands in node.env in the clear.
     assert "worker_1" not in known

@@ -19,6 +19,7 @@ from talosmake.inventory import environments
 from talosmake.inventory.model import Environment
 from talosmake.patches.patch import parse
 from talosmake.render import disclosure, machine_config
+from talosmake.render.layers import NodeLayers
 from talosmake.report import diff, explain, promote
 from talosmake.secrets import age, bundles
 from talosmake.talos import generate
@@ -108,7 +109,7 @@ def test_artifacts(upgrade: Upgrade) -> None:
     for made in (partial(ready, "dev"), upgrade):
         environment = made()
         worker = environment.workers[0]
-        text = disclosure.shown_text(environment, worker, config_of(environment))
+        text = disclosure.shown_text(NodeLayers(environment, worker), config_of(environment))
         assert "username: <redacted>" in text
         members.append({"configs/worker-worker_1.yaml": text.encode()})
     old, new = members
@@ -118,7 +119,7 @@ def test_artifacts(upgrade: Upgrade) -> None:
 def test_what_was_last_applied(upgrade: Upgrade) -> None:
     environment = ready("dev")
     worker, config = environment.workers[0], config_of(environment)
-    disclosure.write_applied(environment, worker, config)
+    disclosure.write_applied(NodeLayers(environment, worker), config)
     sha256 = hashlib.sha256(config).hexdigest()
     marker.write(environment.paths.applied(worker), step="applied", sha256=sha256)
     found = diff.to_applied(upgrade(), worker)

@@ -11,7 +11,8 @@ from talosmake.base import this_run
 from talosmake.base.errors import PatchError
 from talosmake.checks import lint
 from talosmake.inventory import environments, known_facts
-from talosmake.render import cilium, machine_config, sources
+from talosmake.render import cilium, sources
+from talosmake.render.layers import NodeLayers
 from talosmake.secrets import age, bundles
 from tests.project import Project, encrypted
 
@@ -178,7 +179,7 @@ def test_encrypted_patch_that_names_a_fact_of_the_run_is_refused(
     node = environment.node("worker", "worker_1")
     monkeypatch.setattr(bundles, "plaintext_of", lambda *_: text.encode())
     with pytest.raises(PatchError) as error:
-        machine_config.read_layers(environment, node)
+        assert NodeLayers(environment, node).patches
     assert error.value.message == (
         f"{SECRET}: an encrypted patch cannot name CALL_TIMEOUT, NODE_TIMEOUT"
     )

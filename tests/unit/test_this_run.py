@@ -26,6 +26,7 @@ CACHES = {
     "inventory.canonical._form_of": "the program's own schema",
     "inventory.factory.platforms": "the program's own table",
     "inventory.fact_values": "the program's own schema",
+    "inventory.known_keys.schema": "the program's own schema",
     "inventory.known_facts": "the program's own schema",
     "inventory.node_names._addresses_in": "size and time of the file are in the key",
     "inventory.node_names._name_in": "size and time of the file are in the key",

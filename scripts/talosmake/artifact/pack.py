@@ -22,6 +22,7 @@ from talosmake.inventory import node_names
 from talosmake.inventory.fact_values import place
 from talosmake.inventory.model import CniInstall, Environment, Node
 from talosmake.render import disclosure
+from talosmake.render.layers import NodeLayers
 from talosmake.secrets import age, bundles
 
 RECIPIENTS = "ARTIFACT_RECIPIENTS"
@@ -92,7 +93,7 @@ def review(environment: Environment) -> dict[str, bytes]:
     """What a person reads of an artifact, by member: nothing secret, no time in it."""
     members = {
         f"configs/{node.config_name}.yaml": disclosure.shown_text(
-            environment, node, validated_config(environment, node)
+            NodeLayers(environment, node), validated_config(environment, node)
         )
         for node in environment.nodes
     }

@@ -80,13 +80,44 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def encodings(secret: str) -> Iterator[str]:
+    """Other forms of a secret by which a text holds it.
+
+    In quotes of JSON; in base64, also where it is a part of what was encoded; and of a text in
+    base64 its lines, other than those that say what it is (``-----BEGIN ...``).
+    """
+    content = secret.encode(errors="replace")
+    forms = {json.dumps(secret, ensure_ascii=False)[1:-1], *_decoded(secret)}
+    if len(content) >= _SHORTEST:
+        for shift in range(3):
+            # What does not depend on the bytes beside it.
+            own = slice(-(-shift * 8 // 6), (shift + len(content)) * 8 // 6)
+            for encode in (base64.b64encode, base64.urlsafe_b64encode):
+                forms.add(encode(bytes(shift) + content).decode()[own])
+    yield from (form for form in forms if len(form) >= _SHORTEST)
+
+
+def _decoded(secret: str) -> Iterator[str]:
+    if len(secret) % 4 or not _BASE64.fullmatch(secret):
+        return
+    try:
+        lines = base64.b64decode(secret).decode().splitlines()
+    except (binascii.Error, UnicodeDecodeError):
+        return
+    if all(line.isprintable() for line in lines):
+        yield from (line.strip() for line in lines if not line.startswith("-----"))
+
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}")
+
+
 def _forms(secret: str) -> Iterator[str]:
     parts = re.split(r"[/:@?&=#]+", secret) if "://" in secret else []
     for whole in (secret, *secret.splitlines(), *parts):
         one = whole.strip()
         if len(one) >= _SHORTEST:
             yield one
-            yield json.dumps(one, ensure_ascii=False)[1:-1]
+            yield from encodings(one)
             # Go cuts after seven bytes.
             yield one.encode(errors="replace")[:7].decode(errors="replace") + "..."
 

@@ -14,14 +14,12 @@ from typing import Any
 
 import yaml
 
-from talosmake.base.redact import REDACTED
-from talosmake.base.secret_keys import secret_key
 from talosmake.base.yamls import lookup
 from talosmake.inventory.elsewhere import Clash
 from talosmake.inventory.model import Environment, Node, natural
-from talosmake.patches import positions
-from talosmake.patches.patch import Patch
 from talosmake.patches.positions import Keys, Position
+from talosmake.render import disclosure
+from talosmake.render.layers import Layer
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
@@ -45,42 +43,6 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One patch file as it is applied to a node.
-
-    :ivar raw: its text before ``${NAME}`` is replaced.
-    :ivar generated: it was made by the workflow, so that nobody can fix it.
-    """
-
-    patch: Patch
-    raw: str = ""
-    generated: bool = False
-
-    @property
-    def path(self) -> Path:
-        return self.patch.path
-
-    def position(self, document: int, keys: Keys) -> Position | None:
-        """Where and how a key is written; the nearest key above where it has no place."""
-        found = positions.of(self.raw)
-        for end in range(len(keys), 0, -1):
-            if (document, keys[:end]) in found:
-                return found[document, keys[:end]]
-        return None
-
-    def where(self, document: int, keys: Keys) -> str:
-        """``FILE:LINE`` of a key. Lines of encrypted files are not those that one edits."""
-        position = self.position(document, keys)
-        if position is None or self.patch.secret:
-            return str(self.path)
-        return f"{self.path}:{position.line}"
-
-    def shown(self, keys: Keys, value: object) -> str:
-        """A value for a message, unless it may be secret."""
-        return REDACTED if self.patch.secret or secret_key(keys) else str(value)
-
-
-@dataclass(frozen=True)
 class Entry:
     """One document of a layer, with what it is called in messages."""
 
@@ -100,7 +62,8 @@ class Entry:
         return self.layer.position(self.number, keys)
 
     def shown(self, keys: Keys, value: object) -> str:
-        return self.layer.shown(keys, value)
+        """A value for a message, unless it may be secret."""
+        return disclosure.shown(self.layer, keys, value)
 
     def label(self, keys: Iterable[str | int]) -> str:
         """A key as messages name it, e.g. ``machine.install.disk`` or ``LinkConfig net0: mtu``."""

@@ -36,7 +36,7 @@ def doubled_item(view: NodeView) -> Iterator[Finding]:
                     first[this] = entry, (*keys, index)
                 elif _count(view, this) > 1:
                     other, at = first[this]
-                    shown = entry.layer.shown(keys, _short(item))
+                    shown = entry.shown(keys, _short(item))
                     yield Finding(
                         entry.where(*keys, index),
                         f"{entry.label(keys)}: {shown} is added by {other.where(*at)} already; "
@@ -95,10 +95,10 @@ def silent_override(view: NodeView) -> Iterator[Finding]:
             if earlier is None or before == value or earlier.layer is entry.layer:
                 continue
             if _literal(earlier, keys) and _literal(entry, keys) and not _announced(entry, keys):
-                old = earlier.layer.shown(keys, _short(before))
+                old = earlier.shown(keys, _short(before))
                 yield Finding(
                     entry.where(*keys),
-                    f"{entry.label(keys)}: {entry.layer.shown(keys, _short(value))} takes the "
+                    f"{entry.label(keys)}: {entry.shown(keys, _short(value))} takes the "
                     f"place of {old} in {earlier.where(*keys)}",
                     "If that is meant, say so in a comment there that starts with "
                     "'# overrides'; otherwise remove one of the two.",

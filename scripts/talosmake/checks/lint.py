@@ -20,19 +20,21 @@ from talosmake.base.errors import LintError
 from talosmake.base.progress import warn
 from talosmake.checks import lint_rules
 from talosmake.checks.environment_rules import key_values
-from talosmake.checks.finding import EnvironmentView, Finding, Layer, NodeView, joined, report
+from talosmake.checks.finding import EnvironmentView, Finding, NodeView, joined, report
 from talosmake.inventory import elsewhere, node_names, places
 from talosmake.inventory.model import Environment, Node
 from talosmake.inventory.names import environment_names
 from talosmake.patches import inject
-from talosmake.patches.patch import Patch
 from talosmake.render import cilium, machine_config, revisions, sources
-from talosmake.secrets import bundles
+from talosmake.render.layers import NodeLayers
 
 
-def of_node(environment: Environment, node: Node) -> list[dict[str, Any]]:
+def of_node(
+    environment: Environment, node: Node, own: NodeLayers | None = None
+) -> list[dict[str, Any]]:
     """What lint finds for one node whose config is validated, as it is kept.
 
+    :param own: what its config is made of, where the job has read it already.
     :raises ConfigError: when its files are no markers.
     """
     if environment.artifact:
@@ -42,7 +44,8 @@ def of_node(environment: Environment, node: Node) -> list[dict[str, Any]]:
     kept = marker.read(path)
     if kept.get("of") != key or not isinstance(kept.get("findings"), list):
         config = environment.paths.config(node).read_bytes()
-        view = node_view(environment, node, config, str(validated.get("warnings", "")))
+        own = own or NodeLayers(environment, node)
+        view = node_view(own, config, str(validated.get("warnings", "")))
         found = [asdict(finding) for finding in lint_rules.of_node(view)]
         marker.write_reproducibly(path, of=key, findings=found)
         # As it is read the next time: a tuple is a list in JSON.
@@ -69,30 +72,20 @@ def sources_of(environment: Environment) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
-def node_view(
-    environment: Environment, node: Node, config: bytes = b"", warnings: str = ""
-) -> NodeView:
+def node_view(own: NodeLayers, config: bytes = b"", warnings: str = "") -> NodeView:
     """All that the rules look at, read from the node's files."""
-    layers = [
-        _layer(patch, generated=patch.path not in node.patches)
-        for patch in machine_config.read_layers(environment, node)
-    ]
-    bundle = partial(bundles.bundle_of, environment)
+    environment, node = own.environment, own.node
     return NodeView(
         environment,
         node,
-        layers,
+        own.layers,
         read_config=lambda: config,
-        read_base=lambda: machine_config.base_of(environment.cluster_of(node), node.role, bundle()),
+        read_base=lambda: machine_config.base_of(
+            environment.cluster_of(node), node.role, own.bundle
+        ),
         warnings=warnings,
         read_cilium=partial(cilium.values_of, environment),
     )
-
-
-def _layer(patch: Patch, *, generated: bool) -> Layer:
-    plain = not generated and not patch.secret
-    raw = patch.path.read_text(encoding="utf-8") if plain else patch.text
-    return Layer(patch, raw, generated)
 
 
 def findings(environment: Environment) -> list[Finding]:
@@ -126,7 +119,7 @@ def environment_view(environment: Environment) -> EnvironmentView:
     encrypted = {} if environment.cluster.throwaway else _texts(_encrypted(environment))
     return EnvironmentView(
         environment,
-        [node_view(environment, node) for node in environment.control_planes],
+        [node_view(NodeLayers(environment, node)) for node in environment.control_planes],
         "".join(_texts([places.SOPS_RULES]).values()),
         encrypted,
         {} if environment.cluster.throwaway else _texts(other_bundles(environment)),

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from talosmake.base import marker
 from talosmake.base.errors import ValidationError
-from talosmake.base.redact import redact, without_quotes
+from talosmake.base.redact import without_quotes
 from talosmake.checks import lint
 from talosmake.inventory.model import Environment, Node
 from talosmake.patches import layout, positions
 from talosmake.patches.patch import Patch
-from talosmake.render.machine_config import known_secrets, read_layers
+from talosmake.render import disclosure
+from talosmake.render.layers import NodeLayers
 from talosmake.talos import generate
 
 # What talosctl says of arguments that no boot loader would read.
@@ -26,28 +27,28 @@ def validate_config(environment: Environment, node: Node) -> None:
     config, so that a node has to be asked only where its config is another one.
 
     :raises ValidationError: with talosctl's message, the node, and the patch files behind it.
-    :raises PatchError: as :func:`talosmake.render.machine_config.read_layers`, with its file and
-        line.
+    :raises PatchError: as :class:`talosmake.render.layers.NodeLayers`, with its file and line.
     """
     config = environment.paths.config(node).read_bytes()
     _check_reviewed(environment, node, config)
+    own = NodeLayers(environment, node)
     try:
         warnings = generate.validate(config)
     except ValidationError as error:
-        raise _explained(environment, node, error) from None
+        raise _explained(own, error) from None
     marker.write_reproducibly(
         environment.paths.validated(node),
         step="validated",
         sha256=hashlib.sha256(config).hexdigest(),
-        warnings=_shown(environment, node, warnings) if warnings else "",
+        warnings=_shown(own, warnings) if warnings else "",
     )
-    lint.of_node(environment, node)
+    lint.of_node(environment, node, own)
 
 
-def _shown(environment: Environment, node: Node, warnings: str) -> str:
-    if environment.artifact:
+def _shown(own: NodeLayers, warnings: str) -> str:
+    if own.environment.artifact:
         return without_quotes(warnings)
-    return redact(warnings, known_secrets(environment, node, read_layers(environment, node)))
+    return disclosure.message(own, warnings)
 
 
 def validated_config(environment: Environment, node: Node) -> bytes:
@@ -81,7 +82,8 @@ def _check_reviewed(environment: Environment, node: Node, config: bytes) -> None
         )
 
 
-def _explained(environment: Environment, node: Node, error: ValidationError) -> ValidationError:
+def _explained(own: NodeLayers, error: ValidationError) -> ValidationError:
+    environment, node = own.environment, own.node
     if environment.artifact:
         # What was secret when it was made is not known here, so nothing is quoted.
         return ValidationError(
@@ -90,14 +92,13 @@ def _explained(environment: Environment, node: Node, error: ValidationError) -> 
             hint="Make the artifact again with the workflow and the talosctl that deploy it.",
         )
     # Where it cannot be said what is secret, that is the error, and the message is not shown.
-    layers = read_layers(environment, node)
-    known = known_secrets(environment, node, layers)
-    if _KERNEL_ARGUMENTS in error.message and (where := _kernel_arguments(layers)):
+    shown = disclosure.message(own, error.message)
+    if _KERNEL_ARGUMENTS in error.message and (where := _kernel_arguments(own.patches)):
         return _unused_arguments(environment, node, where)
     patches = "\n".join(f"  {path}" for path in node.patches)
     return ValidationError(
         f"{environment.name}/{node.name}: 'talosctl validate --mode metal' refuses its machine "
-        f"config {environment.paths.config(node)}:\n{redact(error.message, known)}\n"
+        f"config {environment.paths.config(node)}:\n{shown}\n"
         f"It is made of these patches, later ones win:\n{patches}",
         hint=f"Fix the patch and run the same command again. Facts come from "
         f"{environment.env_file} and {node.env_file}.",

@@ -1,4 +1,8 @@
-"""Machine configs as they may be shown: every secret in them hidden."""
+"""What of a machine config may be shown, anywhere: the one policy, and configs shown by it.
+
+Secret is what the bundle holds, what an encrypted patch sets, what stands at a key that says so,
+and what has the form of a secret.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ import yaml
 
 from talosmake.base import files
 from talosmake.base.errors import TalosmakeError
-from talosmake.base.redact import REDACTED, WORDS, identifies, redact
+from talosmake.base.redact import REDACTED, WORDS, encodings, identifies, redact, secret_scalars
 from talosmake.base.secret_keys import in_value, secret_key
-from talosmake.inventory.model import Environment, Node
+from talosmake.inventory.model import Node
 from talosmake.patches.patch import Patch
-from talosmake.render import machine_config
+from talosmake.render.layers import Layer, NodeLayers
 from talosmake.secrets import bundles, plain
 
 # A document by its kind and name; the one of machine and cluster has neither.
@@ -54,24 +58,70 @@ class Secrets:
 
     def hides(self, document: Document, keys: Keys, line: str) -> bool:
         """Whether a line of a value that Git gives is secret."""
+        return (document, keys) in self.places or self.hides_text(keys, line)
+
+    def hides_text(self, keys: Sequence[object], line: str) -> bool:
+        """The same where it is known that no encrypted patch gave the value."""
         return (
             secret_key(keys)
-            or (document, keys) in self.places
             or bool(in_value(line.strip()))
             or any(secret in line for secret in self.lines)
         )
 
+    def hides_value(self, keys: Sequence[object], value: str) -> bool:
+        """Whether any line of a value is hidden that no encrypted patch gave."""
+        lines = value.splitlines()
+        return any(self.hides_text(keys, line) for line in lines) or bool(_hidden_in(value))
 
-def secrets_of(environment: Environment, node: Node) -> Secrets:
+    def without(self, text: str) -> str:
+        """A message without what is secret wherever it stands."""
+        return redact(text, self.lines)
+
+
+def secrets_of(own: NodeLayers) -> Secrets:
     """What the bundle and encrypted patches make secret in a node's config.
 
     :raises SecretsError: when they cannot be decrypted.
-    :raises PatchError: as :func:`talosmake.render.machine_config.read_layers`.
+    :raises PatchError: as :class:`talosmake.render.layers.NodeLayers`.
     """
-    layers = machine_config.read_layers(environment, node)
-    bundle = bundles.secret_values(bundles.bundle_of(environment))
-    lines = [line for line in machine_config.patch_secrets(node, layers) if not _is_common(line)]
-    return secrets_in([*bundle, *lines], [patch for patch in layers if patch.secret])
+    lines = [line for line in patch_secrets(own.node, own.patches) if not _is_common(line)]
+    return secrets_in([*bundles.secret_values(own.bundle), *lines], own.encrypted)
+
+
+def message(own: NodeLayers, text: str) -> str:
+    """What a tool says of a node's config, without the values of the bundle and encrypted patches.
+
+    Also without those that are no secrets by their form: a message names the key beside it.
+
+    :raises SecretsError: as :func:`secrets_of`.
+    :raises PatchError: as :func:`secrets_of`.
+    """
+    known = patch_secrets(own.node, own.patches)
+    return redact(text, [*bundles.secret_values(own.bundle), *known])
+
+
+def patch_secrets(node: Node, layers: Sequence[Patch]) -> list[str]:
+    """The lines of the values that encrypted patches set.
+
+    A fact that one names is no secret: it stands in the clear in an env file.
+
+    :param layers: as they are applied: values and their form may come from facts.
+    """
+    values = (
+        value
+        for patch in layers
+        if patch.secret
+        for document in patch.documents
+        for value in secret_scalars(document)
+    )
+    facts = set(node.facts.values())
+    lines = (line.strip() for value in values for line in value.splitlines())
+    return [line for line in lines if line not in facts]
+
+
+def shown(layer: Layer, keys: Sequence[object], value: object) -> str:
+    """A value that a layer sets for a message about the layer, unless it may be secret."""
+    return REDACTED if layer.patch.secret or secret_key(keys) else str(value)
 
 
 def _is_common(line: str) -> bool:
@@ -85,6 +135,7 @@ def _is_common(line: str) -> bool:
 def secrets_in(values: Sequence[str], patches: Sequence[Patch]) -> Secrets:
     """What is secret, by the values of the bundle and of encrypted patches, and the latter."""
     lines = {line.strip() for value in values for line in value.splitlines()}
+    lines |= {form for value in [*values, *lines] for form in encodings(value)}
     places = {
         (identity(document), keys)
         for patch in patches
@@ -199,17 +250,17 @@ def text(config: Config) -> str:
     return "---\n".join(text_of(config[document]) for document in sorted(config))
 
 
-def hidden_lines(environment: Environment, node: Node, config: bytes) -> frozenset[str]:
+def hidden_lines(own: NodeLayers, config: bytes) -> frozenset[str]:
     """The lines of a node's rendered config that are shown nowhere, to be kept out of messages.
 
     :raises SecretsError: as :func:`secrets_of`.
     :raises PatchError: as :func:`secrets_of`.
     """
-    whole, artifact = parsed(config), environment.artifact
+    whole, artifact = parsed(config), own.environment.artifact
     if artifact:
-        clear = _lines(parsed(artifact.nodes[node.config_name].redacted))
+        clear = _lines(parsed(artifact.nodes[own.node.config_name].redacted))
     else:
-        clear = clear_lines(whole, secrets_of(environment, node).hides)
+        clear = clear_lines(whole, secrets_of(own).hides)
     return _lines(whole) - clear - WORDS
 
 
@@ -217,26 +268,26 @@ def _lines(config: Config) -> frozenset[str]:
     return clear_lines(config, lambda *_: False)
 
 
-def write_applied(environment: Environment, node: Node, config: bytes) -> None:
+def write_applied(own: NodeLayers, config: bytes) -> None:
     """Keep what may be shown of a config that was applied, to compare with."""
-    path = environment.paths.applied_config(node)
+    path = own.environment.paths.applied_config(own.node)
     files.private_directory(path.parent)
-    files.write_atomically(path, shown_text(environment, node, config))
+    files.write_atomically(path, shown_text(own, config))
 
 
-def shown_text(environment: Environment, node: Node, config: bytes) -> str:
+def shown_text(own: NodeLayers, config: bytes) -> str:
     """What may be shown of a node's rendered config, as YAML.
 
     What came with an artifact is taken from there: other patches may be encrypted in Git by now.
     """
-    if environment.artifact:
-        return environment.artifact.nodes[node.config_name].redacted
-    return text(redacted(parsed(config), secrets_of(environment, node).hides))
+    if own.environment.artifact:
+        return own.environment.artifact.nodes[own.node.config_name].redacted
+    return text(redacted(parsed(config), secrets_of(own).hides))
 
 
-def answer_about(environment: Environment, node: Node, config: bytes, answer: str) -> str:
+def answer_about(own: NodeLayers, config: bytes, answer: str) -> str:
     """What a node says of a config without the secrets in it; why, if they cannot be known."""
     try:
-        return redact(answer, hidden_lines(environment, node, config))
+        return redact(answer, hidden_lines(own, config))
     except TalosmakeError as error:
         return f"what it says is not shown, as it may hold secrets: {error.message}"

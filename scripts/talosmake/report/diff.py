@@ -19,6 +19,7 @@ from talosmake.inventory.removed import removed_nodes
 from talosmake.render import credentials, disclosure
 from talosmake.render.compare import unified
 from talosmake.render.disclosure import Config, Hides, answer_about
+from talosmake.render.layers import NodeLayers
 from talosmake.report.explain import chosen
 from talosmake.rollout import guard, installed
 from talosmake.talos.observe import (
@@ -118,15 +119,14 @@ def to_live(environment: Environment, node: Node) -> NodeDiff:
 def _to_running(environment: Environment, node: Node, config: bytes, live: Observation) -> NodeDiff:
     guard.check_cluster(environment, node, live.config, guard.cluster_of(config))
     same = same_config(live.config, config)
+    own = NodeLayers(environment, node)
     try:
         pending = secure_api(environment, node).persistent_config() != live.config
         # A dry run would make what is only tried permanent (Talos issue 14343).
         needs = "" if same else _PENDING if pending else _reboot(environment, node, config)
     except CallError as error:
-        raise judged(
-            environment, node, error, answer_about(environment, node, config, error.message)
-        ) from None
-    lines = [] if same else _redacted_diff(environment, node, live.config, config)
+        raise judged(environment, node, error, answer_about(own, config, error.message)) from None
+    lines = [] if same else _redacted_diff(own, live.config, config)
     talos = installed.ask(environment, node)
     found = installed.difference(talos, installed.wanted(environment.cluster_of(node), config))
     if same:
@@ -143,7 +143,7 @@ def _to_running(environment: Environment, node: Node, config: bytes, live: Obser
         differs=pending or not same or found is not None,
         lines=tuple(lines),
         talos=talos,
-        to_do=tuple(installed.to_do(environment, node, found)) if found else (),
+        to_do=tuple(installed.to_do(own, found)) if found else (),
     )
 
 
@@ -166,13 +166,11 @@ def _reboot(environment: Environment, node: Node, config: bytes) -> str:
     return "the node does not say whether applying it needs a reboot"
 
 
-def _redacted_diff(
-    environment: Environment, node: Node, running: bytes, config: bytes
-) -> list[str]:
-    secrets = disclosure.secrets_of(environment, node)
+def _redacted_diff(own: NodeLayers, running: bytes, config: bytes) -> list[str]:
+    secrets = disclosure.secrets_of(own)
     new = disclosure.parsed(config)
     clear = disclosure.clear_lines(new, secrets.hides)
-    applied = environment.paths.applied_config(node)
+    applied = own.environment.paths.applied_config(own.node)
     if applied.exists():
         kept = disclosure.parsed(applied.read_bytes())
         clear |= disclosure.clear_lines(kept, lambda *where: REDACTED in where[2])
@@ -195,7 +193,7 @@ def to_applied(environment: Environment, node: Node) -> NodeDiff:
     if not path.exists():
         return NodeDiff(node, f"differs from what was last applied, of which {path} is lost")
     new = disclosure.redacted(
-        disclosure.parsed(config), disclosure.secrets_of(environment, node).hides
+        disclosure.parsed(config), disclosure.secrets_of(NodeLayers(environment, node)).hides
     )
     lines = unified(disclosure.parsed(path.read_bytes()), new)
     what = "" if lines else ", in what is not shown: secrets"

@@ -13,48 +13,38 @@ from talosmake.base import files
 from talosmake.base.errors import ConfigError, ValidationError
 from talosmake.base.progress import say
 from talosmake.base.redact import REDACTED, identifies
-from talosmake.base.secret_keys import in_value, secret_key
 from talosmake.inventory import named
 from talosmake.inventory.model import Environment, Node
-from talosmake.patches import positions
-from talosmake.patches.patch import Patch
-from talosmake.render import machine_config
+from talosmake.render import disclosure, machine_config
+from talosmake.render.disclosure import Document, Secrets, identity
+from talosmake.render.layers import Layer, NodeLayers
 from talosmake.report import provenance
 from talosmake.report.provenance import Keys, Leaf, Listed, Mapped, Setting, Tree
-from talosmake.secrets import plain as secrets_plain
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What all layers are applied to: Talos's defaults with what cluster.env and the bundle give.
 BASE = "(talosctl gen config)"
-# A document by its kind and name; the one of machine and cluster has neither.
-Document = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Source:
     """What a value may come from: the generated base, or a layer.
 
-    :ivar patch: None for the base.
-    :ivar raw: the patch's text before ``${NAME}`` is replaced, "" where nobody wrote it.
+    :ivar layer: None for the base.
     """
 
     name: str
-    patch: Patch | None = None
-    raw: str = ""
+    layer: Layer | None = None
 
     def at(self, document: Document, keys: Keys) -> str:
         """The file, with the line of the key where it has one."""
-        if self.patch is None or not self.raw or self.patch.secret:
+        if self.layer is None or not self.layer.is_plain:
             return self.name
-        found = positions.of(self.raw)
-        for number, content in enumerate(self.patch.documents):
-            if _identity(content) != document:
-                continue
-            # Items of lists have another place in the patch than in the config.
-            upto = next((i for i, key in enumerate(keys) if isinstance(key, int)), len(keys))
-            for end in range(upto, 0, -1):
-                if (number, keys[:end]) in found:
-                    return f"{self.name}:{found[number, keys[:end]].line}"
+        # Items of lists have another place in the patch than in the config.
+        upto = next((i for i, key in enumerate(keys) if isinstance(key, int)), len(keys))
+        for number, content in enumerate(self.layer.patch.documents):
+            if identity(content) == document and self.layer.position(number, keys[:upto]):
+                return self.layer.where(number, keys[:upto])
         return self.name
 
 
@@ -63,31 +53,24 @@ class Explanation:
     """A node's config with the origin of every value.
 
     :ivar sources: by the numbers that the trees name.
-    :ivar hidden: secret values, which are not shown.
+    :ivar secrets: what is not shown.
     """
 
     sources: Sequence[Source]
     documents: Mapping[Document, Tree]
-    hidden: frozenset[str]
+    secrets: Secrets
 
     def shown(self, document: Document, keys: Keys, setting: Setting) -> str:
         """A value on one line, as YAML; a secret one redacted."""
         value = setting.value
         text = value if isinstance(value, str) else ""
-        patch = self.sources[setting.layer].patch
-        encrypted = patch is not None and patch.secret and not identifies(document[0], keys)
-        if encrypted or (text and self._is_secret(keys, text)):
+        layer = self.sources[setting.layer].layer
+        encrypted = layer is not None and layer.patch.secret and not identifies(document[0], keys)
+        if encrypted or (text and self.secrets.hides_value(keys, text)):
             value = REDACTED
         style = '"' if isinstance(value, str) and "\n" in value else None
         dumped = yaml.safe_dump(value, default_flow_style=True, default_style=style, width=2**31)
         return dumped.removesuffix("\n").removesuffix("\n...")
-
-    def _is_secret(self, keys: Keys, text: str) -> bool:
-        return (
-            secret_key(keys)
-            or any(secret in text for secret in self.hidden)
-            or bool(in_value(text) or secrets_plain.hidden_lines(text))
-        )
 
     def origin(self, document: Document, keys: Keys, leaf: Leaf) -> str:
         """What set a value, and what it overrode, on one line."""
@@ -107,39 +90,24 @@ def explain(environment: Environment, node: Node) -> Explanation:
     :raises ValidationError: when the outcome is not the rendered config.
     :raises PatchError: as :func:`talosmake.render.machine_config.render`.
     """
-    layers = machine_config.read_layers(environment, node)
-    configs = list(machine_config.stages(environment, node, layers))
+    own = NodeLayers(environment, node)
+    configs = list(machine_config.stages(own))
     if configs[-1] != environment.paths.config(node).read_bytes():
         raise ValidationError(
             f"{environment.paths.config(node)} is not what the patches now give",
             hint=f"Run: snakemake render --config env={environment.name}",
         )
-    sources = [Source(BASE), *(_source(node, layer) for layer in layers)]
+    sources = [Source(BASE), *(Source(str(layer.path), layer) for layer in own.layers)]
     stages = [_documents(config) for config in configs]
     trees = {
         document: provenance.traced([stage.get(document, {}) for stage in stages])
         for document in stages[-1]
     }
-    known = machine_config.known_secrets(environment, node, layers)
-    return Explanation(sources, trees, frozenset(one for one in known if len(one) >= _SHORTEST))
-
-
-# Shorter values of a bundle are no secrets, and are part of many others.
-_SHORTEST = 6
-
-
-def _source(node: Node, layer: Patch) -> Source:
-    written = layer.path in node.patches
-    raw = layer.path.read_text(encoding="utf-8") if written and not layer.secret else ""
-    return Source(str(layer.path), layer, raw)
+    return Explanation(sources, trees, disclosure.secrets_of(own))
 
 
 def _documents(config: bytes) -> dict[Document, Any]:
-    return {_identity(one): one for one in yaml.load_all(config, Loader=_Loader) if one}
-
-
-def _identity(document: Mapping[str, Any]) -> Document:
-    return str(document.get("kind", "")), str(document.get("name", ""))
+    return {identity(one): one for one in yaml.load_all(config, Loader=_Loader) if one}
 
 
 def lines(explanation: Explanation, path: str = "") -> list[str]:

@@ -15,6 +15,7 @@ from talosmake.base import marker, this_run
 from talosmake.base.errors import TalosmakeError
 from talosmake.inventory.model import Environment, Node
 from talosmake.render import machine_config
+from talosmake.render.layers import NodeLayers
 from talosmake.rollout import installed
 from talosmake.rollout.installed import Difference, Talos
 from talosmake.talos.observe import connection_error
@@ -108,7 +109,7 @@ def advice(environment: Environment, seen: Sequence[Seen]) -> list[str]:
     found = [(one.node, one.difference) for one in seen if one.difference]
     lines = [f"  {installed.HOW}:"] if found else []
     for node, difference in found[:_SHOWN]:
-        first, *others = installed.to_do(environment, node, difference)
+        first, *others = installed.to_do(NodeLayers(environment, node), difference)
         lines += [f"    {node.name}: {first}", *(f"      ({line})" for line in others)]
     if len(found) > _SHOWN:
         lines.append(f"    … all of them: snakemake diff --config env={environment.name}")

@@ -13,6 +13,7 @@ from talosmake.patches import layout
 from talosmake.render import disclosure
 from talosmake.render.compare import unified
 from talosmake.render.disclosure import Config, Document
+from talosmake.render.layers import NodeLayers
 
 _ADDRESS = "<address>"
 _MAC = "<mac>"
@@ -110,7 +111,7 @@ def differences(source: Environment, target: Environment) -> dict[tuple[str, ...
 
 def _shown(environment: Environment, node: Node) -> Config:
     config = disclosure.parsed(environment.paths.config(node).read_bytes())
-    secrets = disclosure.secrets_of(environment, node)
+    secrets = disclosure.secrets_of(NodeLayers(environment, node))
     return masked(disclosure.redacted(config, secrets.hides), node.facts)
 
 

@@ -13,6 +13,7 @@ from talosmake.inventory import machine_record, node_names
 from talosmake.inventory.model import Environment, Node, Role
 from talosmake.render import credentials, disclosure, manifests
 from talosmake.render.disclosure import answer_about
+from talosmake.render.layers import NodeLayers
 from talosmake.rollout import guard, installed, turns
 from talosmake.talos.observe import (
     Observation,
@@ -55,9 +56,10 @@ def apply_config(environment: Environment, node: Node) -> None:
     node_names.check_rendered(environment, _named_beside(environment, node))
     with turns.turn(environment, node):
         mode, answer = _apply(environment, node, config)
-    answer = answer_about(environment, node, config, answer)
+    own = NodeLayers(environment, node)
+    answer = answer_about(own, config, answer)
     say(f"{environment.name}/{node.name}: {answer}")
-    disclosure.write_applied(environment, node, config)
+    disclosure.write_applied(own, config)
     marker.write(
         environment.paths.applied(node),
         step="applied",
@@ -90,8 +92,9 @@ def _apply(environment: Environment, node: Node, config: bytes) -> tuple[str, st
             # No client certificate is asked for in maintenance mode: the node has left it since.
             leaving = live.state is State.MAINTENANCE and error.failure is Failure.NOT_AUTHORIZED
             if not left or not (leaving or error.failure in NO_ANSWER):
+                own = NodeLayers(environment, node)
                 raise judged(
-                    environment, node, error, answer_about(environment, node, config, error.message)
+                    environment, node, error, answer_about(own, config, error.message)
                 ) from None
             say(
                 f"{environment.name}/{node.name}: no answer to apply-config, trying again "

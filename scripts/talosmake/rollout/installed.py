@@ -17,6 +17,7 @@ from talosmake.inventory.model import Cluster, Environment, Node
 from talosmake.inventory.schematic import PLAIN
 from talosmake.patches import layout
 from talosmake.render import disclosure
+from talosmake.render.layers import NodeLayers
 from talosmake.talos.observe import documents, judged, secure_api
 from talosmake.talos.talosctl import CallError, RunningTalos
 
@@ -192,14 +193,15 @@ def ask(environment: Environment, node: Node) -> Talos:
     return runs(said)
 
 
-def to_do(environment: Environment, node: Node, found: Difference) -> list[str]:
+def to_do(own: NodeLayers, found: Difference) -> list[str]:
     """What a person does so that a node runs what Git says, as lines of advice."""
+    environment, node = own.environment, own.node
     if environment.cluster.lab:
         return [
             "a lab's nodes run the Talos that they were built of and cannot be upgraded: write "
             f"TALOS_VERSION={found.runs.version} into {environment.env_file}"
         ]
-    lines = [upgrade_command(environment, node, found.wanted)]
+    lines = [upgrade_command(own, found.wanted)]
     if found.schematic and node.chosen and node.chosen.file:
         lines.append(
             f"the Image Factory has to know {node.chosen.file} first: snakemake schematics "
@@ -224,22 +226,23 @@ def _to_keep(environment: Environment, node: Node, schematic: str) -> str:
     )
 
 
-def upgrade_command(environment: Environment, node: Node, git: Talos) -> str:
+def upgrade_command(own: NodeLayers, git: Talos) -> str:
     """The call of talosctl that upgrades this node and no other to what Git says."""
+    environment, node = own.environment, own.node
     # Simulated nodes have no Kubernetes to be drained from.
     drain = " --drain=false" if environment.cluster.simulated else ""
-    image = shlex.quote(_shown(environment, node, git.image))
+    image = shlex.quote(_shown(own, git.image))
     talosconfig = shlex.quote(str(environment.paths.talosconfig))
     return f"talosctl upgrade --image {image} {node.target} --talosconfig {talosconfig}{drain}"
 
 
-def _shown(environment: Environment, node: Node, image: str) -> str:
+def _shown(own: NodeLayers, image: str) -> str:
     """The installer image as it may be shown: an encrypted patch may set it."""
-    encrypted = any(path.name.endswith(".sops.yaml") for path in node.patches)
-    if image == environment.cluster_of(node).installer_image or not encrypted:
+    encrypted = any(path.name.endswith(".sops.yaml") for path in own.node.patches)
+    if image == own.environment.cluster_of(own.node).installer_image or not encrypted:
         return image
     try:
-        secrets = disclosure.secrets_of(environment, node)
+        secrets = disclosure.secrets_of(own)
         secret = any(
             secrets.hides((place.kind, ""), place.keys, image)
             for place in layout.INSTALL_IMAGE.places
