@@ -105,7 +105,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def newer_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same program in a later version, which makes something else by default."""
+    """The same program in a later version: other defaults, and another format of repositories."""
     source = tmp_path_factory.mktemp("newer") / "source"
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
@@ -122,6 +122,8 @@ def newer_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = 'hostname: {hostname}\\nauto: off\\n"'
     assert before in text
     fit.write_text(text.replace(before, f"{before[:10]}new-{before[10:]}"))
+    form = source / "scripts/talosmake/inventory/repository_format.py"
+    form.write_text(re.sub(r"^FORMAT = .*", "FORMAT = 99", form.read_text(), flags=re.M))
     return build(source, tmp_path_factory.mktemp("newer-dist"))
 
 

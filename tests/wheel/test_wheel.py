@@ -95,8 +95,35 @@ def test_update_shows_what_changes_and_applies_nothing(
     assert "dev: 3 of 3 machine configs change" in output
     assert "+hostname: new-worker-1" in output
     assert (repository.root / "requirements.txt").read_text() == "talosmake==99.0.0\n"
+    tools = "The tools in the versions that talosmake 99.0.0 is tested with"
+    assert tools in output.partition("In the files that talosmake wrote:")[2]
+    assert tools not in (repository.root / "mise.toml").read_text()
     assert (repository.root / "rendered_configs/dev/worker-worker_1.yaml").read_bytes() == before
     assert "Nothing to be done" in repository.ok("up", "dev")
+
+
+def test_older_version_refuses_what_a_newer_one_migrated(
+    repository: Repository, newer: Installed
+) -> None:
+    repository.ok("secrets", "dev")
+    repository.commit()
+    pinned = Repository(repository.root, newer, repository.home)
+    assert "talosmake migrate --apply" in pinned.ok("migrate")
+    assert repository.untracked() == []
+    pinned.ok("migrate", "--apply")
+    assert {line.split()[1] for line in repository.untracked()} == {".talosmake.json", "mise.toml"}
+    assert "nothing to migrate" in pinned.ok("migrate")
+    for program, arguments in (
+        ("talosmake", ("validate", "dev")),
+        ("snakemake", ("validate", "--config", "env=dev")),
+        ("talosmake", ("migrate",)),
+    ):
+        run = repository.run(*arguments, program=program)
+        assert run.code != 0
+        assert "this repository has format 99, and talosmake 0.1.0 knows no later" in run.output
+        assert "Traceback" not in run.output
+    # As the message says: with the version that is pinned.
+    assert "3 validated" in pinned.ok("validate", "dev", "-j4")
 
 
 def test_two_repositories_with_two_versions_at_once(

@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 from talosmake.base.errors import TalosmakeError
 from talosmake.base.program import ROOT, version
 from talosmake.base.streams import outlive_readers
-from talosmake.cli import demo, repository, run, targets, tools, update
+from talosmake.cli import demo, migrate, repository, run, targets, tools, update
 from talosmake.cli.targets import Target
 from talosmake.inventory import known_keys
 from talosmake.secrets import check
@@ -196,6 +196,18 @@ def update_(wanted: str, yes: bool) -> None:
     """Show what another version changes in every rendered config, then raise the pin to it."""
     confirm = (lambda _: True) if yes else (lambda question: click.confirm(question))
     for line in update.update(wanted, confirm):
+        click.echo(line)
+
+
+@talosmake.command("migrate")
+@click.option("--apply", is_flag=True, help="Change the files, after it was shown.")
+def migrate_(apply: bool) -> None:
+    """Show what this version writes otherwise in files that talosmake made here; change them.
+
+    What you changed yourself is left alone.
+    """
+    update.pin()
+    for line in migrate.migrate(apply=apply):
         click.echo(line)
 
 

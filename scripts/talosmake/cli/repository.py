@@ -17,6 +17,7 @@ from talosmake.base.errors import ConfigError
 from talosmake.base.program import ROOT, version
 from talosmake.base.tools import AGE, HELM, SOPS, TALOSCTL
 from talosmake.cli import pipelines
+from talosmake.inventory import repository_format
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # The newest that the pinned talosctl makes by default.
@@ -113,8 +114,7 @@ def _in_url(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def content(answers: Answers) -> dict[str, str]:
-    """The files of the repository, pipelines apart, by their paths."""
+def _from_template(name: str, answers: Answers | None = None) -> str:
     jinja = Jinja(  # noqa: S701 - no HTML
         loader=FileSystemLoader(_TEMPLATES),
         undefined=StrictUndefined,
@@ -129,20 +129,39 @@ def content(answers: Answers) -> dict[str, str]:
         "kubernetes": _KUBERNETES,
         "tools": {"talosctl": TALOSCTL, "sops": SOPS, "age": AGE, "helm": HELM},
     }
+    return jinja.get_template(f"{name}.j2").render(values)
+
+
+def owned() -> dict[str, str]:
+    """The files, by their paths, that are the program's rather than a person's.
+
+    They are the same in every repository, and another version may write them otherwise
+    (:mod:`talosmake.cli.migrate`).
+    """
+    return {
+        "Snakefile": _from_template("Snakefile"),
+        ".gitignore": _from_template("gitignore"),
+        _HOOK: _from_template("pre-commit"),
+        "mise.toml": _from_template("mise.toml"),
+        "profiles/default/profile.yaml": _packaged("profiles/default/profile.yaml"),
+    }
+
+
+def content(answers: Answers) -> dict[str, str]:
+    """The files of the repository, pipelines apart, by their paths."""
 
     def text(template: str) -> str:
-        return jinja.get_template(f"{template}.j2").render(values)
+        return _from_template(template, answers)
 
     environment = f"patches/envs/{answers.name}"
-    files = {
-        "Snakefile": text("Snakefile"),
-        ".gitignore": text("gitignore"),
-        _HOOK: text("pre-commit"),
+    ours = owned()
+    files = ours | {
+        str(repository_format.FILE): repository_format.text(
+            {path: repository_format.digest(content) for path, content in ours.items()}
+        ),
         "README.md": text("README.md"),
-        "requirements.txt": f"talosmake=={values['version']}\n",
-        "mise.toml": text("mise.toml"),
+        "requirements.txt": f"talosmake=={version()}\n",
         "config/config.yaml": text("config.yaml"),
-        "profiles/default/profile.yaml": _packaged("profiles/default/profile.yaml"),
         "patches/common.yaml": _packaged("patches/common.yaml"),
         f"{environment}/cluster.env": text("cluster.env"),
         f"{environment}/common.yaml": text("common.yaml"),

@@ -13,10 +13,11 @@ from pathlib import Path
 from talosmake.artifact import diff
 from talosmake.base.errors import ConfigError, ToolError
 from talosmake.base.program import version
+from talosmake.inventory.repository_format import FILE
 
 PIN = Path("requirements.txt")
 # What of a repository decides what is rendered; secrets are left behind, as a check needs none.
-_DATA = ("patches", "config", ".sops.yaml", "secrets", "Snakefile", "profiles")
+_DATA = ("patches", "config", ".sops.yaml", "secrets", "Snakefile", "profiles", str(FILE))
 _PINNED = re.compile(r"^talosmake\s*==\s*(\S+)", re.MULTILINE)
 
 
@@ -30,7 +31,7 @@ def update(wanted: str, confirm: Callable[[str], bool]) -> Iterator[str]:
     :raises ConfigError: where nothing is pinned.
     :raises ToolError: when the wanted version cannot be had, or one of the two does not render.
     """
-    text = _pin()
+    text = pin()
     with tempfile.TemporaryDirectory(prefix="talosmake-update-") as directory:
         root = Path(directory)
         new = _installed(wanted, root / "venv")
@@ -38,15 +39,20 @@ def update(wanted: str, confirm: Callable[[str], bool]) -> Iterator[str]:
         before = _rendered(Path(sys.executable), root / "before")
         after = _rendered(root / "venv/bin/python", root / "after")
         yield from diff.markdown(diff.read(before), diff.read(after))
+        yield from _files_changed(root / "venv/bin/talosmake")
     if confirm(f"Raise the pin in {PIN} to {new}?"):
         PIN.write_text(_PINNED.sub(f"talosmake=={new}", text), encoding="utf-8")
         yield f"{PIN}: talosmake=={new}. Install it, then its tools:"
-        yield f"  pip install -r {PIN} && talosmake setup"
+        yield f"  pip install -r {PIN} && talosmake setup && talosmake migrate"
     else:
         yield f"{PIN} stays as it is"
 
 
-def _pin() -> str:
+def pin() -> str:
+    """The file that pins talosmake here.
+
+    :raises ConfigError: where there is none, or nothing is pinned.
+    """
     try:
         text = PIN.read_text(encoding="utf-8")
     except OSError as error:
@@ -92,6 +98,14 @@ def _rendered(python: Path, directory: Path) -> Path:
     command = [str(python.with_name("talosmake")), "artifact_check", "all"]
     _run(command, directory, f"render with {python}")
     return directory / "rendered_configs/.check"
+
+
+def _files_changed(talosmake: Path) -> Iterator[str]:
+    """What a version would change in the files that talosmake wrote here, where it can tell."""
+    command = [str(talosmake), "migrate"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        yield from ("In the files that talosmake wrote:", *done.stdout.splitlines())
 
 
 def _run(command: Sequence[str], directory: Path, what: str) -> str:

@@ -15,7 +15,7 @@ from jsonschema.exceptions import ValidationError, best_match
 from talosmake.base import merge
 from talosmake.base.errors import ConfigError
 from talosmake.base.program import ROOT
-from talosmake.inventory import environments, known_facts, known_keys, places
+from talosmake.inventory import environments, known_facts, known_keys, places, repository_format
 from talosmake.inventory.fact_values import choice, place_in_config
 from talosmake.inventory.model import Environment
 from talosmake.inventory.names import ALL
@@ -66,8 +66,10 @@ def read(overrides: Mapping[str, Any]) -> Config:
     """The workflow's defaults, the project's config/config.yaml, and ``--config``, later ones win.
 
     :param overrides: what ``--config`` and ``--configfile`` give.
-    :raises ConfigError: for an unknown key or a wrong value.
+    :raises ConfigError: for an unknown key or a wrong value, and in a repository of a newer
+        talosmake's format.
     """
+    repository_format.read()
     layers = [shipped()]
     if FILE.resolve() != ROOT / FILE:
         layers.append(_file(FILE))
