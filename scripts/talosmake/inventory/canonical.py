@@ -175,9 +175,10 @@ def _is_address(text: str) -> bool:
 
 def _is_machine_address(text: str) -> bool:
     """Whether an address can be one machine's."""
-    if not _is_address(text):
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
         return False
-    parsed = ipaddress.ip_address(text)
     return not (parsed.is_unspecified or parsed.is_multicast)
 
 

@@ -136,15 +136,18 @@ def problem(fact: Fact, value: Any) -> Wrong | None:
 
     :param value: of the fact's type, or a text that is not of it.
     """
-    validator = _validator(fact.name)
-    if validator.is_valid(value):
-        return None
-    return _said(fact, next(validator.iter_errors(value)))
+    for validator in _validators(fact.name):
+        if not validator.is_valid(value):
+            return _said(fact, next(validator.iter_errors(value)))
+    return None
 
 
 @cache
-def _validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator(known_facts.facts()[name].entry, format_checker=_formats())
+def _validators(name: str) -> tuple[Draft202012Validator, ...]:
+    """Of the entry, and of each that it wants to hold as well: faster than as one, with allOf."""
+    entry = dict(known_facts.facts()[name].entry)
+    parts = entry.pop("allOf", [])
+    return tuple(Draft202012Validator(p, format_checker=_formats()) for p in (entry, *parts))
 
 
 @cache
