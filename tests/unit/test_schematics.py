@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from talosmake.base import fetch
 from talosmake.base.errors import FactoryError, SecretsError
 from talosmake.inventory import environments
 from talosmake.inventory.schematic import PLAIN, schematic_id
@@ -115,6 +116,15 @@ def test_the_plain_schematic_is_registered_at_a_factory_of_one_s_own(
     assert f"the plain schematic: registered at {server.host} as {PLAIN}\n" in (
         capsys.readouterr().out
     )
+
+
+def test_the_public_factory_has_the_plain_schematic(
+    small: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "post", None)
+    small.environment("dev", "TALOS_SECURE_BOOT=true\n")
+    show()
+    assert "nothing to send" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_what_is_given_by_its_id_cannot_be_sent(

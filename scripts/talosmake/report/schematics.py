@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from talosmake.base import fetch
 from talosmake.base.errors import FactoryError, SecretsError
 from talosmake.inventory import schematic_rules
-from talosmake.inventory.factory import Factory, Images
+from talosmake.inventory.factory import PUBLIC_FACTORY, Factory, Images
 from talosmake.inventory.image_facts import Choice
 from talosmake.inventory.model import Cluster, Environment, Node
 from talosmake.inventory.schematic import PLAIN
@@ -23,7 +23,7 @@ from talosmake.secrets import plain
 # What the factory is sent for the schematic that changes nothing.
 _PLAIN_TEXT = b"customization: {}\n"
 # The most to wait for the factory's answer, in seconds.
-_TIMEOUT = 60.0
+_TIMEOUT = 30.0
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -95,8 +95,10 @@ def show(environments: Sequence[Environment], submit: bool) -> None:
         return
     choices = [group.chosen for one in environments for group in groups(one)]
     _refuse_secrets(choices)
-    errors = []
-    for chosen in _to_register(choices):
+    errors, sent = [], _to_register(choices)
+    if not sent:
+        print("no schematic but the plain one, which the public Image Factory has: nothing to send")
+    for chosen in sent:
         try:
             print(_register(chosen))
         except FactoryError as error:
@@ -107,9 +109,9 @@ def show(environments: Sequence[Environment], submit: bool) -> None:
 
 
 def _to_register(choices: Iterable[Choice]) -> list[Choice]:
-    """Each schematic once for each factory that has to know it."""
+    """Each schematic once for each factory; the public one has the plain one."""
     found = {(chosen.images.factory, chosen.images.schematic): chosen for chosen in choices}
-    return list(found.values())
+    return [chosen for key, chosen in found.items() if key != (PUBLIC_FACTORY, PLAIN)]
 
 
 def _refuse_secrets(choices: Iterable[Choice]) -> None:
@@ -168,12 +170,12 @@ def _id_in(answer: bytes) -> str:
 
 def _hint(factory: Factory) -> str:
     how = (
-        "IMAGE_FACTORY=http://… is for one without TLS."
+        "IMAGE_FACTORY=http://… is for one without TLS. "
         if not factory.plain
-        else "IMAGE_FACTORY without http:// is for one with TLS."
-    )
+        else "IMAGE_FACTORY without http:// is for one with TLS. "
+    ) * (factory != PUBLIC_FACTORY)
     return (
         f"Is {factory.host} the Image Factory, and reachable from here? Proxies are taken from "
         "HTTPS_PROXY and NO_PROXY, a CA of your own from REQUESTS_CA_BUNDLE.\n"
-        f"{how} Then run the same command again: what is registered already stays so."
+        f"{how}Then run the same command again: what is registered already stays so."
     )
