@@ -178,3 +178,15 @@ def test_a_fact_for_all_nodes_is_named_where_it_stands(small: Project) -> None:
     small.environment("dev", "VM_CPUS=none\n", ALL_READ)
     with pytest.raises(InventoryError, match=r"^patches/envs/dev/cluster\.env:11: VM_CPUS='none'"):
         environments.load("dev")
+
+
+@pytest.mark.parametrize("name", sorted(known_facts.of_a_node() - known_facts.of_one_node() - FREE))
+@pytest.mark.parametrize("role", ["workers", "control_planes"])
+def test_a_fact_of_a_role_is_named_where_it_stands(small: Project, name: str, role: str) -> None:
+    small.environment("dev", cluster_env=ALL_READ)
+    text = refused(FACTS[name])[-1]
+    file = f"patches/envs/dev/{role}/common.env"
+    small.write(file, f'# for all of the role\n{name}="{text}"\n')
+    with pytest.raises(InventoryError) as error:
+        environments.load("dev")
+    assert error.value.message.startswith(f"{file}:2: {name}=")

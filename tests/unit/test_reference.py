@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from talosmake.cli import reference, targets
-from talosmake.inventory import known_facts, known_keys
+from talosmake.inventory import canonical, known_facts, known_keys
 from talosmake.inventory.known_facts import Fact
 from tests.project import REPOSITORY
 
@@ -61,3 +61,22 @@ def test_rows(monkeypatch: pytest.MonkeyPatch, entry: str, row: str) -> None:
     monkeypatch.setattr(known_facts, "facts", lambda: {"NAME": fact})
     page = "<!-- table: facts NAME -->\n<!-- end of table -->\n"
     assert reference.filled(page).splitlines()[3] == f"| `NAME` | {row} |"
+
+
+def test_every_format_says_how_it_may_be_written() -> None:
+    assert reference.SPELLINGS.keys() == canonical.FORMS.keys()
+    assert {fact.format for fact in known_facts.facts().values()} - {""} == canonical.FORMS.keys()
+
+
+@pytest.mark.parametrize(
+    ("format_", "written", "form"),
+    [
+        ("image-factory", "https://Factory.example.com/", "factory.example.com"),
+        ("address-range", "10.0.1.100 - 10.0.1.199", "10.0.1.100-10.0.1.199"),
+        ("endpoint", "Node.example.com:50000", "node.example.com"),
+        ("https-endpoint", "HTTPS://[FD00:0::10]:6443/", "https://[fd00::10]:6443"),
+    ],
+)
+def test_what_the_table_says_is_taken(format_: str, written: str, form: str) -> None:
+    assert canonical.FORMS[format_](written) == form
+    assert f"`{form}`" in reference.SPELLINGS[format_][0]

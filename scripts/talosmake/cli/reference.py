@@ -24,6 +24,34 @@ _BLOCK = re.compile(
 )
 
 
+# Of each format of facts (talosmake.inventory.canonical): its one form, and how it may be written.
+_ADDRESS = ("`fd00::11`", "in capitals, IPv6 in any length")
+_NAME = ("small letters", "in capitals, with a dot at the end")
+SPELLINGS = {
+    "mac": ("`52:54:00:ab:cd:ef`", "in capitals, with `-`, `.` or nothing between"),
+    "uuid": ("`4c4c4544-0042-3510-8052-b4c04f4d3332`", "in capitals, without `-`, in braces"),
+    "address": _ADDRESS,
+    "address-range": ("`10.0.1.100-10.0.1.199`", "with blanks around the `-`"),
+    "endpoint": (
+        "`fd00::11`, `node.example.com`",
+        "in capitals, IPv6 in any length, with `:50000`",
+    ),
+    "https-endpoint": ("`https://[fd00::10]:6443`", "in capitals, with a `/` at the end"),
+    "image-factory": (
+        "`factory.example.com`",
+        "after `https://`, in capitals, with a `/` at the end",
+    ),
+    "network": ("`10.0.1.0/24`", "with a netmask"),
+    "version-with-v": ("`v1.13.0`", "without v"),
+    "contract": ("`v1.13`", "without v, with three numbers"),
+    "version": ("`1.36.0`", "with v"),
+    "sha256": ("64 digits `0-9a-f`", "in capitals, after `sha256:`"),
+    "fingerprint": ("base64", "in hex, of the same SHA-256"),
+    "host-name": _NAME,
+    "domain": _NAME,
+}
+
+
 def filled(text: str) -> str:
     """A page with its tables made again (pure).
 
@@ -83,6 +111,14 @@ def _description(fact: Fact) -> str:
         unit = f"{fact.unit}: " if fact.unit else ""
         text += f" ({unit}{least} to {rules['maximum']})"
     return f"{text}, e.g. `{fact.example}`" if fact.example and fact.example not in text else text
+
+
+def _forms(_: Iterable[str]) -> Iterator[str]:
+    """The table of the facts that are taken in several spellings."""
+    yield from ("| | | may be written |", "|---|---|---|")
+    for format_, (form, spellings) in SPELLINGS.items():
+        facts = [fact for fact in known_facts.facts().values() if fact.format == format_]
+        yield _row(", ".join(f"`{fact.name}`" for fact in facts), form, spellings)
 
 
 def _config(_: Iterable[str]) -> Iterator[str]:
@@ -148,6 +184,7 @@ def _fish(_: Iterable[str]) -> Iterator[str]:
 _TABLES: dict[str, Callable[[Iterable[str]], Iterator[str]]] = {
     "facts": _facts,
     "config": _config,
+    "forms": _forms,
     "targets": _targets,
     "bash": _bash,
     "zsh": _zsh,
