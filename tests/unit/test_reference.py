@@ -71,7 +71,7 @@ def test_every_format_says_how_it_may_be_written() -> None:
 @pytest.mark.parametrize(
     ("format_", "written", "form"),
     [
-        ("image-factory", "https://Factory.example.com/", "factory.example.com"),
+        ("image-factory", "https://factory.example.com/", "factory.example.com"),
         ("address-range", "10.0.1.100 - 10.0.1.199", "10.0.1.100-10.0.1.199"),
         ("endpoint", "Node.example.com:50000", "node.example.com"),
         ("https-endpoint", "HTTPS://[FD00:0::10]:6443/", "https://[fd00::10]:6443"),

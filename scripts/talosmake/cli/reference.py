@@ -34,12 +34,12 @@ SPELLINGS = {
     "address-range": ("`10.0.1.100-10.0.1.199`", "with blanks around the `-`"),
     "endpoint": (
         "`fd00::11`, `node.example.com`",
-        "in capitals, IPv6 in any length, with `:50000`",
+        "as an address; in capitals, with `:50000`",
     ),
     "https-endpoint": ("`https://[fd00::10]:6443`", "in capitals, with a `/` at the end"),
     "image-factory": (
         "`factory.example.com`",
-        "after `https://`, in capitals, with a `/` at the end",
+        "after `https://`, with a `/` at the end",
     ),
     "network": ("`10.0.1.0/24`", "with a netmask"),
     "version-with-v": ("`v1.13.0`", "without v"),
