@@ -1,23 +1,12 @@
 # One file with all that is reviewed of an environment, and deploying exactly that.
 
-from talosmake.artifact import check, pack, unpack
+from talosmake.artifact import check, pack
 from talosmake.workflow import jobs, targets
-
-
-def artifact_inputs(_):
-    only_from_git("artifact")
-    return files_of_each(targets.validated)
-
-
-def deploy_inputs(_):
-    if not CONFIG.artifact:
-        jobs.exit_with(unpack.not_deploying())
-    return files_of_each(targets.up)
 
 
 rule artifact:
     input:
-        artifact_inputs,
+        of_each(targets.from_git("artifact", targets.validated)),
     log:
         f"logs/{CONFIG.env}/artifact.log",
     run:
@@ -35,4 +24,4 @@ rule artifact_check:
 
 rule deploy:
     input:
-        deploy_inputs,
+        of_each(targets.deployed),

@@ -33,11 +33,10 @@ from talosmake.workflow import origin
 # Before anything is imported that may be missing.
 origin.check(_root)
 
-from talosmake.artifact import unpack
 from talosmake.base import progress
 from talosmake.inventory import elsewhere, settings
 from talosmake.report import dag
-from talosmake.workflow import effects, every, jobs, lifecycle
+from talosmake.workflow import effects, every, jobs, lifecycle, targets
 from talosmake.workflow import snakemake as internals
 
 jobs.or_exit(lifecycle.prepare, workflow)
@@ -89,21 +88,23 @@ def environment_of(wildcards):
     return ENVIRONMENTS[wildcards.env]
 
 
-def node_of(wildcards):
-    return ENVIRONMENTS[wildcards.env].node(wildcards.role, wildcards.node)
+def node_of(wildcards, role=""):
+    return environment_of(wildcards).node(role or wildcards.role, wildcards.node)
 
 
-def files_of_each(files):
-    """Of each environment, the files that a function of it names."""
-    return [str(f) for environment in ENVIRONMENTS.values() for f in files(environment)]
+# What follows makes functions of an environment, or of a node, those that Snakemake asks for inputs
+# and parameters. They are asked for the targets and jobs of this run alone.
 
 
 def of_each(files):
-    """The same as an input function, which is asked for targets of this run alone."""
-    return lambda _: files_of_each(files)
+    return lambda _: jobs.or_exit(targets.of_each, ENVIRONMENTS.values(), files)
 
 
-def only_from_git(target):
-    """For targets that look at patches and what is made of them."""
-    if CONFIG.artifact:
-        jobs.exit_with(unpack.only_for_deploy(target))
+def of_environment(function, *args):
+    return lambda wildcards: jobs.or_exit(function, environment_of(wildcards), *args)
+
+
+def of_node(function, *args, role=""):
+    return lambda wildcards: jobs.or_exit(
+        function, environment_of(wildcards), node_of(wildcards, role), *args
+    )

@@ -6,64 +6,27 @@ from talosmake.rollout import apply, bootstrap, kubeconfig
 from talosmake.workflow import jobs, prerequisites
 
 
-def control_plane_of(wildcards):
-    return environment_of(wildcards).node("controlplane", wildcards.node)
-
-
-def worker_of(wildcards):
-    return environment_of(wildcards).node("worker", wildcards.node)
-
-
-def before_control_plane(wildcards):
-    environment, node = environment_of(wildcards), control_plane_of(wildcards)
-    return prerequisites.of_control_plane(environment, node)
-
-
-def before_worker(wildcards):
-    environment, node = environment_of(wildcards), worker_of(wildcards)
-    return prerequisites.of_worker(environment, node)
-
-
-def one_at_a_time(wildcards):
-    environment, node = environment_of(wildcards), control_plane_of(wildcards)
-    return int(prerequisites.one_at_a_time(environment, node))
-
-
-def before_bootstrap(wildcards):
-    return prerequisites.of_bootstrap(environment_of(wildcards))
-
-
-def before_kubeconfig(wildcards):
-    return prerequisites.of_kubeconfig(environment_of(wildcards))
-
-
-def kubeconfig_revision(wildcards):
-    return kubeconfig.revision(environment_of(wildcards))
-
-
 rule apply_controlplane:
     input:
         config="rendered_configs/{env}/controlplane-{node}.yaml",
         validated="rendered_configs/{env}/state/controlplane-{node}.validated",
-        vm=lambda wildcards: prerequisites.vm(
-            environment_of(wildcards), control_plane_of(wildcards)
-        ),
-        first=before_control_plane,
+        vm=of_node(prerequisites.vm, role="controlplane"),
+        first=of_node(prerequisites.of_control_plane, role="controlplane"),
     output:
         "rendered_configs/{env}/state/controlplane-{node}.applied",
     log:
         "logs/{env}/controlplane-{node}.apply.log",
     resources:
-        control_plane=one_at_a_time,
+        control_plane=of_node(prerequisites.one_at_a_time, role="controlplane"),
     params:
         role="controlplane",
-        machine=lambda wildcards: status.machine_of(control_plane_of(wildcards)),
+        machine=lambda wildcards: status.machine_of(node_of(wildcards, "controlplane")),
     run:
         jobs.run(
             log,
             apply.apply_config,
             environment_of(wildcards),
-            control_plane_of(wildcards),
+            node_of(wildcards, "controlplane"),
         )
 
 
@@ -71,10 +34,8 @@ rule apply_worker:
     input:
         config="rendered_configs/{env}/worker-{node}.yaml",
         validated="rendered_configs/{env}/state/worker-{node}.validated",
-        vm=lambda wildcards: prerequisites.vm(
-            environment_of(wildcards), worker_of(wildcards)
-        ),
-        first=before_worker,
+        vm=of_node(prerequisites.vm, role="worker"),
+        first=of_node(prerequisites.of_worker, role="worker"),
     output:
         "rendered_configs/{env}/state/worker-{node}.applied",
     log:
@@ -83,19 +44,19 @@ rule apply_worker:
         worker=1,
     params:
         role="worker",
-        machine=lambda wildcards: status.machine_of(worker_of(wildcards)),
+        machine=lambda wildcards: status.machine_of(node_of(wildcards, "worker")),
     run:
         jobs.run(
             log,
             apply.apply_config,
             environment_of(wildcards),
-            worker_of(wildcards),
+            node_of(wildcards, "worker"),
         )
 
 
 rule bootstrap_cluster:
     input:
-        first=before_bootstrap,
+        first=of_environment(prerequisites.of_bootstrap),
     output:
         "rendered_configs/{env}/state/bootstrapped",
     log:
@@ -108,14 +69,14 @@ rule bootstrap_cluster:
 # The kubeconfig itself is no output, so that the old one stays until there is a new one.
 rule kubeconfig:
     input:
-        first=before_kubeconfig,
+        first=of_environment(prerequisites.of_kubeconfig),
     output:
         "rendered_configs/{env}/state/kubeconfig",
     log:
         "logs/{env}/kubeconfig.log",
     priority: 10
     params:
-        revision=kubeconfig_revision,
+        revision=of_environment(kubeconfig.revision),
     run:
         jobs.run(
             log,

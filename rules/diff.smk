@@ -1,27 +1,16 @@
 # What differs between Git and the nodes or what was last applied, and between two environments.
 
-from talosmake.inventory import settings
+from functools import partial
+
 from talosmake.report import diff, promote
 from talosmake.workflow import jobs, targets
 
 
-def diff_inputs(_):
-    only_from_git("diff")
-    return files_of_each(
-        lambda environment: targets.compared(environment, CONFIG.against)
-    )
-
-
-def promote_inputs(_):
-    only_from_git("promote")
-    if not CONFIG.promotes:
-        jobs.exit_with(settings.nothing_to_promote())
-    return files_of_each(targets.configs)
-
-
 rule diff:
     input:
-        diff_inputs,
+        of_each(
+            targets.from_git("diff", partial(targets.compared, against=CONFIG.against))
+        ),
     log:
         f"logs/{CONFIG.env}/diff.log",
     run:
@@ -36,7 +25,9 @@ rule diff:
 
 rule promote:
     input:
-        promote_inputs,
+        of_each(
+            targets.from_git("promote", partial(targets.promoted, config=CONFIG))
+        ),
     log:
         "logs/promote.log",
     run:

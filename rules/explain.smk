@@ -1,23 +1,16 @@
 # Which file set each value of a node's config, and what it overrode.
 
+from functools import partial
+
 from talosmake.report import explain
-from talosmake.workflow import jobs
-
-
-def explain_inputs(_):
-    """The rendered configs of the nodes that are to be explained."""
-    only_from_git("explain")
-    return files_of_each(
-        lambda environment: map(
-            environment.paths.config,
-            jobs.or_exit(explain.chosen, environment, CONFIG.node),
-        )
-    )
+from talosmake.workflow import jobs, targets
 
 
 rule explain:
     input:
-        explain_inputs,
+        of_each(
+            targets.from_git("explain", partial(targets.explained, name=CONFIG.node))
+        ),
     log:
         f"logs/{CONFIG.env}/explain.log",
     run:

@@ -1,16 +1,10 @@
 # Looking at what is there, and clearing away what no longer holds.
 
+from functools import partial
+
 from talosmake.report import dag, doctor, page, schemas, status
 from talosmake.rollout import refresh
 from talosmake.workflow import jobs, leftovers, targets
-
-
-def report_inputs(_):
-    return files_of_each(
-        lambda environment: targets.reported(
-            environment, strict=CONFIG.strict, live=CONFIG.live
-        )
-    )
 
 
 rule nodes:
@@ -51,7 +45,7 @@ rule dag:
 
 rule report:
     input:
-        report_inputs,
+        of_each(partial(targets.reported, strict=CONFIG.strict, live=CONFIG.live)),
     log:
         f"logs/{CONFIG.env}/report.log",
     run:

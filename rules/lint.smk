@@ -2,44 +2,23 @@
 # found when its config is validated, and kept beside its marker.
 
 from talosmake.checks import lint
-from talosmake.inventory import elsewhere, places
+from talosmake.inventory import elsewhere
 from talosmake.render import revisions
 from talosmake.workflow import jobs, targets
-
-
-def markers_of(wildcards):
-    return targets.markers(environment_of(wildcards))
-
-
-def lint_files_of(wildcards):
-    """What says who can decrypt, and all bundles: two of them may be the same."""
-    environment = environment_of(wildcards)
-    rules = [places.SOPS_RULES] if places.SOPS_RULES.exists() else []
-    bundles = [environment.bundle, *lint.other_bundles(environment)]
-    return rules if environment.cluster.throwaway else [*rules, *bundles]
-
-
-def lint_sources_of(wildcards):
-    return jobs.or_exit(lint.sources_of, environment_of(wildcards))
-
-
-def lint_inputs(_):
-    only_from_git("lint")
-    return files_of_each(targets.markers)
 
 
 # Says it once, when anything of it is new.
 rule lint_environment:
     input:
-        markers=markers_of,
-        bundles=lint_files_of,
+        markers=of_environment(targets.markers),
+        bundles=of_environment(lint.files_of),
     output:
         "rendered_configs/{env}/state/linted",
     log:
         "logs/{env}/lint_environment.log",
     params:
         revision=revisions.LINT,
-        sources=lint_sources_of,
+        sources=of_environment(lint.sources_of),
         strict=CONFIG.strict,
         elsewhere=lambda wildcards: elsewhere.listed(CLASHES[wildcards.env]),
     run:
@@ -54,7 +33,7 @@ rule lint_environment:
 # Says all of it at each call.
 rule lint:
     input:
-        lint_inputs,
+        of_each(targets.from_git("lint", targets.markers)),
     log:
         f"logs/{CONFIG.env}/lint.log",
     run:

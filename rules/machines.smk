@@ -6,28 +6,13 @@ from talosmake.machines import destroy, make, session
 from talosmake.workflow import jobs
 
 
-def network_revision(wildcards):
-    environment = environment_of(wildcards)
-    return jobs.or_exit(session.network_revision, environment, CONFIG.confirm)
-
-
-def storage_revision(wildcards):
-    environment = environment_of(wildcards)
-    return jobs.or_exit(session.storage_revision, environment, CONFIG.confirm)
-
-
-def machine_revision(wildcards):
-    environment, node = environment_of(wildcards), node_of(wildcards)
-    return jobs.or_exit(session.machine_revision, environment, node, CONFIG.confirm)
-
-
 rule make_network:
     output:
         "rendered_configs/{env}/state/network",
     log:
         "logs/{env}/make_network.log",
     params:
-        revision=network_revision,
+        revision=of_environment(session.network_revision, CONFIG.confirm),
     run:
         jobs.run(
             log,
@@ -47,7 +32,7 @@ rule make_storage:
     log:
         "logs/{env}/make_storage.log",
     params:
-        revision=storage_revision,
+        revision=of_environment(session.storage_revision, CONFIG.confirm),
     run:
         jobs.run(
             log,
@@ -67,7 +52,7 @@ rule make_vm:
     log:
         "logs/{env}/{role}-{node}.vm.log",
     params:
-        revision=machine_revision,
+        revision=of_node(session.machine_revision, CONFIG.confirm),
     run:
         jobs.run(
             log,

@@ -13,43 +13,13 @@ from talosmake.render import (
 from talosmake.workflow import jobs, prerequisites
 
 
-def bundle_of(wildcards):
-    return jobs.or_exit(prerequisites.bundle, environment_of(wildcards))
-
-
-def bundle_is_there(wildcards):
-    """The bundle where it only has to be there: its content is a parameter."""
-    bundle = bundle_of(wildcards)
-    throwaway = environment_of(wildcards).cluster.throwaway
-    return bundle if throwaway else ancient(bundle)
-
-
-def patches_of(wildcards):
-    """As inputs, so that Snakemake names what is missing; their content is a parameter."""
-    return [ancient(patch) for patch in node_of(wildcards).patches]
-
-
-def sources_of(wildcards):
-    """An artifact says itself what its configs are made of."""
-    environment, node = environment_of(wildcards), node_of(wildcards)
-    return "" if CONFIG.artifact else sources.of_node(environment, node)
-
-
-def cilium_of(wildcards):
-    return prerequisites.cilium(environment_of(wildcards), node_of(wildcards))
-
-
-def talosconfig_revision(wildcards):
-    return credentials.revision(environment_of(wildcards))
-
-
 # Deploying an artifact, the configs come from it. Their other parameters make a run without it
 # render again.
 if CONFIG.artifact:
 
     rule unpack_config:
         input:
-            bundle=bundle_of,
+            bundle=of_environment(prerequisites.bundle),
             artifact=CONFIG.artifact,
         output:
             "rendered_configs/{env}/{role}-{node}.yaml",
@@ -69,9 +39,9 @@ else:
 
     rule render_config:
         input:
-            bundle=bundle_is_there,
-            patches=patches_of,
-            cilium=cilium_of,
+            bundle=of_environment(prerequisites.bundle_is_there),
+            patches=of_node(prerequisites.patches),
+            cilium=of_node(prerequisites.cilium),
         output:
             "rendered_configs/{env}/{role}-{node}.yaml",
         log:
@@ -79,7 +49,7 @@ else:
         params:
             revision=revisions.RENDER,
             talosctl=tools.TALOSCTL.pinned,
-            sources=sources_of,
+            sources=of_node(sources.of_node),
         run:
             jobs.run(
                 log,
@@ -93,7 +63,7 @@ else:
 # valid before there is a new one. Parameters tell that one has to be made.
 rule talosconfig:
     input:
-        bundle=bundle_of,
+        bundle=of_environment(prerequisites.bundle),
     output:
         "rendered_configs/{env}/talosconfig",
     log:
@@ -103,7 +73,7 @@ rule talosconfig:
         endpoints=lambda wildcards: [
             node.endpoint for node in environment_of(wildcards).control_planes
         ],
-        certificate=talosconfig_revision,
+        certificate=of_environment(credentials.revision),
     run:
         jobs.run(
             log,

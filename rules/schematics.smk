@@ -1,17 +1,12 @@
 # Which images of the Image Factory's nodes get; submit=true registers their schematics there.
 
 from talosmake.report import schematics
-from talosmake.workflow import jobs
-
-
-def schematics_inputs(_):
-    only_from_git("schematics")
-    return []
+from talosmake.workflow import jobs, targets
 
 
 rule schematics:
     input:
-        schematics_inputs,
+        of_each(targets.from_git("schematics", targets.nothing)),
     log:
         f"logs/{CONFIG.env}/schematics.log",
     run:

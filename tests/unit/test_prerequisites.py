@@ -84,11 +84,11 @@ def test_kubeconfig_is_fetched_for_its_own_reasons(
 
 
 def test_control_planes_are_applied_one_at_a_time_once_etcd_runs(dev: Environment) -> None:
-    assert not prerequisites.one_at_a_time(dev, NODE)
+    assert prerequisites.one_at_a_time(dev, NODE) == 0
     marker.write(dev.paths.bootstrapped)
-    assert not prerequisites.one_at_a_time(dev, NODE)  # it joins
+    assert prerequisites.one_at_a_time(dev, NODE) == 0  # it joins
     apply(dev)
-    assert prerequisites.one_at_a_time(dev, NODE)
+    assert prerequisites.one_at_a_time(dev, NODE) == 1
 
 
 def test_missing_bundle_is_told_with_the_way_to_one(dev: Environment, tmp_path: Path) -> None:
@@ -104,6 +104,17 @@ def test_throwaway_secrets_are_made_by_the_run(dev: Environment, tmp_path: Path)
     cluster = replace(dev.cluster, simulated=True)
     throwaway = replace(dev, cluster=cluster, bundle=tmp_path / "secrets.yaml")
     assert prerequisites.bundle(throwaway).name == ".dev.made"
+    # They are made again where they were lost, and then all is that is made of them.
+    assert ancient([prerequisites.bundle_is_there(throwaway)]) == set()
+
+
+def test_contents_that_are_parameters_are_no_reasons(dev: Environment, tmp_path: Path) -> None:
+    served = replace(dev, bundle=tmp_path / "secrets.yaml")
+    served.bundle.write_text("")
+    assert ancient([prerequisites.bundle_is_there(served)]) == {"secrets.yaml"}
+    patched = replace(NODE, patches=(Path("patches/a.yaml"), Path("patches/b.yaml")))
+    assert ancient(prerequisites.patches(dev, patched)) == {"a.yaml", "b.yaml"}
+    assert prerequisites.cilium_files(dev) == []
 
 
 def test_control_planes_alone_carry_cilium(dev: Environment) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from talosmake.base.errors import ArtifactError, ConfigError
 from talosmake.inventory.artifact import Artifact
 from talosmake.inventory.machines import Vms
 from talosmake.inventory.model import Environment, Goal, Node, Role
+from talosmake.inventory.settings import Config
 from talosmake.report import status
 from talosmake.workflow import targets
 from tests.unit.test_installed import ENVIRONMENT, NODE
@@ -83,8 +85,8 @@ def test_looking_starts_simulated_nodes_and_no_lab() -> None:
     ready = targets.powered_on(SIMULATED)
     assert targets.reachable(SIMULATED) == ready
     assert targets.administered(SIMULATED) == [SIMULATED.paths.talosconfig, *ready]
-    assert targets.compared(SIMULATED, "live") == [*targets.markers(SIMULATED), *ready]
-    assert targets.compared(SIMULATED, "applied") == targets.markers(SIMULATED)
+    assert targets.compared(SIMULATED, against="live") == [*targets.markers(SIMULATED), *ready]
+    assert targets.compared(SIMULATED, against="applied") == targets.markers(SIMULATED)
 
 
 def test_machines_are_made_where_they_are_virtual() -> None:
@@ -106,3 +108,34 @@ def test_report_is_made_of_what_did_not_fail(monkeypatch: pytest.MonkeyPatch) ->
     failed.append(WORKER)
     sound = {"talosconfig", "apply.sh", "controlplane-cp_1.validated"}
     assert names(targets.reported(DEV, strict=False, live=False)) == sound
+
+
+def test_files_of_each_environment_one_after_the_other() -> None:
+    other = replace(DEV, name="prod")
+    files = targets.of_each([DEV, other], lambda environment: [environment.paths.talosconfig])
+    assert files == ["rendered_configs/dev/talosconfig", "rendered_configs/prod/talosconfig"]
+
+
+def test_artifact_is_for_deploy_and_deploy_for_an_artifact(from_artifact: Environment) -> None:
+    lint = targets.from_git("lint", targets.markers)
+    assert lint(DEV) == targets.markers(DEV)
+    with pytest.raises(ArtifactError, match=r"^lint works on what is in Git; ar"):
+        lint(from_artifact)
+    assert targets.deployed(from_artifact) == targets.up(from_artifact)
+    with pytest.raises(ArtifactError, match=r"^deploy needs the artifact that is to be deployed"):
+        targets.deployed(DEV)
+
+
+def test_one_node_is_explained_or_all() -> None:
+    assert targets.explained(DEV, name=None) == targets.configs(DEV)
+    assert names(targets.explained(DEV, name="w_1")) == {"worker-w_1.yaml"}
+    with pytest.raises(ConfigError):
+        targets.explained(DEV, name="w_2")
+
+
+def test_two_environments_are_promoted() -> None:
+    config = Config(None, None, 1, "", {}, promotes=("dev", "prod"))
+    assert targets.promoted(DEV, config=config) == targets.configs(DEV)
+    with pytest.raises(ConfigError) as error:
+        targets.promoted(DEV, config=replace(config, promotes=None))
+    assert error.value.hint == "Run:  snakemake promote --config from=dev to=prod"

@@ -143,6 +143,14 @@ def _encrypted(environment: Environment) -> list[Path]:
     return [environment.bundle, *dict.fromkeys(sops)]
 
 
+def files_of(environment: Environment) -> list[Path]:
+    """What says who can decrypt, and all bundles: two of them may be the same."""
+    rules = [places.SOPS_RULES] if places.SOPS_RULES.exists() else []
+    if environment.cluster.throwaway:
+        return rules
+    return [*rules, environment.bundle, *other_bundles(environment)]
+
+
 def other_bundles(environment: Environment) -> list[Path]:
     """The bundles of all other environments that have their own, and the shared one."""
     names = [name for name in environment_names() if name != environment.name]

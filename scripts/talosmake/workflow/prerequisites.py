@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from talosmake.inventory.model import Environment, Node, Role
+from talosmake.render import cilium as cilium_layer
+from talosmake.render import cilium_network, sources
 from talosmake.report import status
 from talosmake.rollout import kubeconfig
 from talosmake.secrets import bundles, create
@@ -22,13 +24,39 @@ from talosmake.workflow.snakemake import ancient
 def bundle(environment: Environment) -> Path:
     """The bundle, or what tells that a throw-away one was made.
 
-    :raises BundleError: where there is none: the way to one instead of 'missing input'.
+    :raises SecretsError: where there is none: the way to one instead of 'missing input'.
     """
     if environment.cluster.throwaway:
         return create.throwaway_marker(environment)
     if not environment.bundle.exists():
         raise bundles.missing_bundle(environment)
     return environment.bundle
+
+
+def bundle_is_there(environment: Environment) -> Any:
+    """The bundle where it only has to be there: its content is a parameter.
+
+    :raises SecretsError: as :func:`bundle`.
+    """
+    file = bundle(environment)
+    return file if environment.cluster.throwaway else ancient(file)
+
+
+def patches(_: Environment, node: Node) -> list[Any]:
+    """As inputs, so that Snakemake names what is missing; their content is a parameter."""
+    return [ancient(patch) for patch in node.patches]
+
+
+def cilium_files(environment: Environment) -> list[Any]:
+    """What Cilium's layer is made of, likewise."""
+    return [ancient(file) for file in cilium_layer.files_of(environment)]
+
+
+def cilium_sources(environment: Environment) -> str:
+    """Changes with all that Cilium's layer is made of."""
+    digest = sources.of_cilium(environment, cilium_layer.files_of(environment))
+    # The rest of the control planes' patches makes no other layer.
+    return f"{digest} {cilium_network.planned_as_text(environment)}"
 
 
 def cilium(environment: Environment, node: Node) -> list[Path]:
@@ -79,10 +107,10 @@ def _inputs(files: Sequence[Path], *, due: bool) -> list[Any]:
     return list(files) if due else [ancient(file) for file in files]
 
 
-def one_at_a_time(environment: Environment, node: Node) -> bool:
-    """Whether a control plane is applied alone: once etcd runs.
+def one_at_a_time(environment: Environment, node: Node) -> int:
+    """1 where a control plane is applied alone: once etcd runs; else 0, as a Snakemake resource.
 
     Before, all are at once, and beside them those that join it.
     """
     paths = environment.paths
-    return paths.bootstrapped.exists() and paths.applied(node).exists()
+    return int(paths.bootstrapped.exists() and paths.applied(node).exists())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from talosmake.artifact import unpack
 from talosmake.inventory import settings
 from talosmake.inventory.model import Environment, Goal
 from talosmake.inventory.settings import Config
 from talosmake.machines import lab, simulator
-from talosmake.report import status
+from talosmake.report import explain, status
 
 # These look at the machine, and at environments only where one is named.
 _OF_THE_MACHINE = frozenset(("doctor", "schemas"))
@@ -24,6 +25,31 @@ def environments(config: Config, argv: Sequence[str]) -> list[str]:
     if config.env is None and not config.promotes and not _OF_THE_MACHINE.isdisjoint(argv):
         return []
     return settings.selected(config)
+
+
+Files = Callable[[Environment], Iterable[Path]]
+
+
+def of_each(environments: Iterable[Environment], files: Files) -> list[str]:
+    """Of each environment, the files that a function of it names.
+
+    :raises TalosmakeError: what the function raises.
+    """
+    return [str(file) for environment in environments for file in files(environment)]
+
+
+def from_git(target: str, files: Files) -> Files:
+    """The same files, for a target that looks at patches and at what is made of them.
+
+    :raises ArtifactError: (the function that is returned) when an artifact is deployed.
+    """
+
+    def checked(environment: Environment) -> Iterable[Path]:
+        if environment.artifact:
+            raise unpack.only_for_deploy(target)
+        return files(environment)
+
+    return checked
 
 
 # --- as far as a goal ----------------------------------------------------------------------------
@@ -74,6 +100,16 @@ def up(environment: Environment) -> list[Path]:
     return [*applied(environment), *_running(environment)]
 
 
+def deployed(environment: Environment) -> list[Path]:
+    """The same as :func:`up`, from an artifact.
+
+    :raises ArtifactError: where none is named.
+    """
+    if not environment.artifact:
+        raise unpack.not_deploying()
+    return up(environment)
+
+
 def _running(environment: Environment) -> list[Path]:
     return [environment.paths.bootstrapped, environment.paths.kubeconfig_fetched]
 
@@ -116,6 +152,30 @@ def powered_on(environment: Environment) -> list[Path]:
 # --- looking -------------------------------------------------------------------------------------
 
 
+def nothing(_: Environment) -> list[Path]:
+    """For a target that looks at files in Git alone."""
+    return []
+
+
+def explained(environment: Environment, *, name: str | None) -> list[Path]:
+    """The configs of the nodes that are to be explained.
+
+    :param name: of the one node; None for all.
+    :raises ConfigError: where there is none of that name.
+    """
+    return [environment.paths.config(node) for node in explain.chosen(environment, name)]
+
+
+def promoted(environment: Environment, *, config: Config) -> list[Path]:
+    """The configs of one of the two environments that are compared.
+
+    :raises ConfigError: where they are not named.
+    """
+    if not config.promotes:
+        raise settings.nothing_to_promote()
+    return configs(environment)
+
+
 def reachable(environment: Environment) -> list[Path]:
     """What must be there before nodes can be asked; those who look bring their certificate."""
     return [simulator.ready_file(environment)] if environment.cluster.simulated else []
@@ -126,7 +186,7 @@ def administered(environment: Environment) -> list[Path]:
     return [environment.paths.talosconfig, *reachable(environment)]
 
 
-def compared(environment: Environment, against: str) -> list[Path]:
+def compared(environment: Environment, *, against: str) -> list[Path]:
     """What must be there before configs can be compared with what nodes run.
 
     :param against: as :attr:`Config.against`.
