@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from talosmake.base.errors import ConfigError
+from talosmake.base.tools import Tool
 from talosmake.cli import main, repository, run, targets
 from talosmake.cli.run import Options
+from talosmake.patches import layout
 from tests.project import REPOSITORY
 
 T = targets.named() | {"": targets.TARGETS[0]}
@@ -159,6 +162,23 @@ def test_endpoint_that_is_no_nodes_address_is_shared_by_the_control_planes() -> 
     assert "patches/envs/prod/control_planes/common.yaml" in shared
     own = repository.content(answers(endpoint="https://10.0.1.11:6443"))
     assert "VIP" not in own["patches/envs/prod/cluster.env"]
+
+
+@pytest.mark.parametrize("talosctl", ["1.13.9", "1.14.1"])
+def test_new_repository_is_written_in_the_layout_of_its_contract(
+    monkeypatch: pytest.MonkeyPatch, talosctl: str
+) -> None:
+    monkeypatch.setattr(Tool, "pinned", talosctl)
+    files = repository.content(answers(disk="/dev/nvme0n1"))
+    contract = ".".join(talosctl.split(".")[:2])
+    assert f"TALOS_CONTRACT=v{contract}\n" in files["patches/envs/prod/cluster.env"]
+    [text] = [text for path, text in files.items() if path.endswith("envs/prod/common.yaml")]
+    documents = list(yaml.safe_load_all(text))
+    disk = {"1.13": "${INSTALL_DISK}", "1.14": 'disk.dev_path == "${INSTALL_DISK}"'}[contract]
+    assert layout.values(documents, layout.INSTALL_DISK) == [disk]
+    assert layout.values(documents, layout.CERT_SANS) == [["${NODE_IP}"]]
+    number = tuple(map(int, contract.split(".")))
+    assert layout.INSTALL_DISK.at(number).kind in [layout.kind_of(one) for one in documents]
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:

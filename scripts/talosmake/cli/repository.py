@@ -15,9 +15,10 @@ from jinja2 import FileSystemLoader, StrictUndefined
 
 from talosmake.base.errors import ConfigError
 from talosmake.base.program import ROOT, version
-from talosmake.base.tools import AGE, HELM, SOPS, TALOSCTL
+from talosmake.base.tools import AGE, HELM, SOPS, TALOSCTL, numbers
 from talosmake.cli import pipelines
 from talosmake.inventory import repository_format
+from talosmake.patches import layout
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # The newest that the pinned talosctl makes by default.
@@ -126,6 +127,7 @@ def _from_template(name: str, answers: Answers | None = None) -> str:
         "version": version(),
         "talos": TALOSCTL.pinned,
         "contract": ".".join(TALOSCTL.pinned.split(".")[:2]),
+        "documents": numbers(TALOSCTL.pinned)[:2] >= layout.DOCUMENTS,
         "kubernetes": _KUBERNETES,
         "tools": {"talosctl": TALOSCTL, "sops": SOPS, "age": AGE, "helm": HELM},
     }
