@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from talosmake.base.errors import ConfigError
 from talosmake.base.program import ROOT
-from talosmake.inventory import settings
+from talosmake.inventory import known_keys, settings
 from tests.project import Project
 
 
@@ -111,3 +112,24 @@ def test_empty_config_is_fine(here: Project) -> None:
 def test_every_default_is_allowed_by_the_schema() -> None:
     content = settings._file(ROOT / settings.FILE)
     settings._check(content, {})
+
+
+@pytest.mark.parametrize("key", known_keys.names())
+def test_what_a_key_refuses_is_refused_with_its_place(here: Project, key: str) -> None:
+    number = key in ("artifact", "workers_at_once") or known_keys.words(key)
+    for wrong in ([1], "" if number else 2.5):
+        here.write("config/config.yaml", "# mine\n")
+        with pytest.raises(ConfigError) as error:
+            settings.read({key: wrong})
+        assert error.value.message.startswith(f"--config {key}: ")
+        here.write("config/config.yaml", f"# mine\n{key}: {json.dumps(wrong)}\n")
+        with pytest.raises(ConfigError) as error:
+            settings.read({})
+        assert error.value.message.startswith(f"config/config.yaml:2: {key}: ")
+        assert error.value.hint
+
+
+@pytest.mark.parametrize("key", known_keys.names())
+def test_words_that_a_key_offers_are_taken(here: Project, key: str) -> None:
+    for word in known_keys.words(key):
+        assert settings.read({key: word}).given == {key: word}
