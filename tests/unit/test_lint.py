@@ -317,6 +317,19 @@ def test_an_installer_that_is_not_published(
         assert finding.do.startswith("Leave the image out: it then is the factory's.")
 
 
+def test_an_installer_in_a_document_of_its_own(dev: Project) -> None:
+    image = "ghcr.io/siderolabs/installer:v1.14.1"
+    text = f"apiVersion: v1alpha1\nkind: UnattendedInstallConfig\ninstaller:\n  image: {image}\n"
+    dev.patch("dev", "workers", "worker_1", text)
+    loaded = environments.load("dev")
+    loaded = replace(loaded, cluster=replace(loaded.cluster, talos_version="v1.14.1"))
+    worker = loaded.workers[0]
+    view = NodeView(loaded, worker, [Layer(parse(text, worker.patches[-1]), text)])
+    [finding] = image_rules.installer_source(view)
+    assert finding.where.endswith("node.yaml:4")
+    assert "UnattendedInstallConfig" in finding.what
+
+
 def test_a_misspelt_fact_of_a_role_is_told_once_with_its_file(dev: Project) -> None:
     dev.node("dev", "workers", "worker_2", "10.9.0.22")
     dev.write("patches/envs/dev/workers/common.env", "VM_MEMORY_MB=4096\n")
