@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from talosmake.artifact import check
 from talosmake.base.errors import InventoryError
 from talosmake.inventory import environments
 from talosmake.inventory.model import Environment, Node
@@ -278,3 +279,14 @@ def test_one_virtual_machine_cannot_start_in_another_way(small: Project) -> None
     )
     small.node("dev", "workers", "worker_1", "10.9.0.21", f"TALOS_SCHEMATIC_ID={ONE}\n")
     assert installers(dev())["worker_1"].endswith(f"{ONE}:v1.13.0")
+
+
+def test_a_secret_in_the_facts_of_a_role_or_a_schematic_stops_a_check(small: Project) -> None:
+    secret = "hunter" + "2hunter2"
+    small.write(WORKERS, f"WIFI_PASSWORD={secret}\n")
+    text = f"customization:\n  extraKernelArgs: ['auth_token={secret}']\n"
+    small.write("patches/envs/dev/gpu.yaml", text)
+    small.node("dev", "workers", "worker_1", "10.9.0.21", "TALOS_SCHEMATIC=gpu.yaml\n")
+    said = [str(error) for error in check.in_plain_text([dev()])]
+    assert any(f"{WORKERS}:1: holds" in one for one in said), said
+    assert not any(secret in one for one in said)
