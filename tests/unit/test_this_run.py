@@ -31,7 +31,6 @@ CACHES = {
     "inventory.node_names._addresses_in": "size and time of the file are in the key",
     "inventory.node_names._name_in": "size and time of the file are in the key",
     "inventory.schematic._asked": "pure: the same text has the same ID",
-    "inventory.settings.schema": "the program's own schema",
     "inventory.versions.known": "the program's own table",
     "machines.images._digest": "size and time of the file are in the key",
     "patches.comments": "pure",
