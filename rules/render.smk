@@ -1,7 +1,6 @@
 # One machine config per node, the talosconfig, and apply.sh.
 
 from talosmake.artifact import unpack
-from talosmake.base import tools
 from talosmake.render import (
     apply_script,
     credentials,
@@ -11,7 +10,6 @@ from talosmake.render import (
     talosconfig,
 )
 from talosmake.workflow import jobs, prerequisites
-
 
 # Deploying an artifact, the configs come from it. Their other parameters make a run without it
 # render again.
@@ -48,7 +46,7 @@ else:
             "logs/{env}/{role}-{node}.render.log",
         params:
             revision=revisions.RENDER,
-            talosctl=tools.TALOSCTL.pinned,
+            talosctl=lambda wildcards: environment_of(wildcards).cluster.talosctl,
             sources=of_node(sources.of_node),
         run:
             jobs.run(

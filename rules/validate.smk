@@ -1,6 +1,5 @@
 # `talosctl validate --mode metal` on every config before it is used for anything.
 
-from talosmake.base import tools
 from talosmake.checks import validate
 from talosmake.render import revisions
 from talosmake.workflow import jobs
@@ -15,7 +14,7 @@ rule validate_config:
         "logs/{env}/{role}-{node}.validate.log",
     params:
         revision=revisions.VALIDATE,
-        talosctl=tools.TALOSCTL.pinned,
+        talosctl=lambda wildcards: environment_of(wildcards).cluster.talosctl,
     run:
         jobs.run(
             log,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from talosmake.base import talosctls
 from talosmake.base.errors import PatchError
 from talosmake.checks import lint, lint_rules
 from talosmake.checks.finding import Finding
@@ -47,7 +48,7 @@ def patch(project: Project, role: Role, text: str, name: str = "b.yaml") -> None
 def documents(role: Role) -> list[dict[str, Any]]:
     environment = environments.load("dev")
     config = machine_config.render(environment, environment.node(role, NODES[role]))
-    generate.validate(config)
+    generate.validate(config, talosctls.default())
     return list(yaml.safe_load_all(config))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from talosmake.base import process, tools
+from talosmake.base import process, talosctls, tools
 from talosmake.base.errors import ToolError, ValidationError
 from talosmake.base.redact import scalars
 from talosmake.checks import validate
@@ -23,7 +23,7 @@ from talosmake.report.check import Verdict
 from talosmake.rollout import refresh
 from talosmake.secrets import bundles, create
 from talosmake.talos import generate, observe
-from tests.project import BIN, Project
+from tests.project import BIN, CLUSTER_ENV, Project
 
 GO = ("-j2", "--config", "env=dev")
 NO_HINT = "snakemake secrets --config env=dev"
@@ -165,6 +165,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", os.pathsep.join((str(directory), "/usr/bin", "/bin")))
     process.find.cache_clear()
     tools.require.cache_clear()
+    talosctls.require.cache_clear()
     return directory
 
 
@@ -173,6 +174,7 @@ def _forget() -> object:
     yield
     process.find.cache_clear()
     tools.require.cache_clear()
+    talosctls.require.cache_clear()
 
 
 def _replace(program: Path, says: str) -> None:
@@ -191,7 +193,8 @@ def test_missing_tool(
     (beside / name).unlink()
     with pytest.raises(ToolError) as error:
         create.create(environments.load("dev"))
-    assert error.value.message == f"{name} is not installed"
+    missing = {"talosctl": f"talosctl {talosctls.default()} is needed, and not there"}
+    assert error.value.message == missing.get(name, f"{name} is not installed")
     assert "make setup" in error.value.hint
     assert not (bare.root / "secrets/dev.yaml").exists()
 
@@ -199,8 +202,8 @@ def test_missing_tool(
 @pytest.mark.parametrize(
     ("name", "says", "message"),
     [
-        ("talosctl", "Talos v1.12.4", "version 1.12.4, but exactly 1."),
-        ("talosctl", "", "does not tell its version; exactly 1."),
+        ("talosctl", "Talos v1.12.4", "version 1.12.4"),
+        ("talosctl", "", "does not tell its version"),
         ("sops", "sops 3.7.3", "version 3.7.3, but at least 3."),
         ("age-keygen", "v1.0.0", "version 1.0.0, but at least 1."),
     ],
@@ -219,9 +222,67 @@ def test_tool_of_another_version(
     _replace(beside / name, says)
     with pytest.raises(ToolError) as error:
         create.create(environments.load("dev"))
-    assert error.value.message.startswith(f"{beside / name}: {message}")
+    needed = f"talosctl {talosctls.default()} is needed, and not there\n"
+    said = error.value.message.removeprefix(needed)
+    assert said.startswith(f"{beside / name}: {message}")
     assert "make setup" in error.value.hint
     assert not (bare.root / "secrets/dev.yaml").exists()
+
+
+@pytest.fixture
+def of_1_14(bare: Project, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """An environment whose Talos has another talosctl than the default one."""
+    monkeypatch.chdir(bare.root)
+    for variable, value in bare.env.items():
+        monkeypatch.setenv(variable, value)
+    bare.environment("dev", cluster_env=CLUSTER_ENV.replace("v1.13.0", "v1.14.0"))
+    return environments.load("dev")
+
+
+def test_talosctl_of_a_minor_version_that_was_not_built(of_1_14: Environment, beside: Path) -> None:
+    """The default one, which is there, is not taken in its place."""
+    pinned = talosctls.version_for("v1.14.0")
+    with pytest.raises(ToolError) as error:
+        create.create(of_1_14)
+    assert error.value.message.splitlines() == [
+        f"talosctl {pinned} is needed, and not there",
+        f"{beside}/talosctl: version {talosctls.default()}",
+    ]
+    assert error.value.hint == (
+        "Run 'make setup' (talosmake setup in a repository of your own): it takes it from PATH or "
+        "builds it."
+    )
+
+
+def test_of_several_talosctl_on_path_the_right_one_is_called(
+    of_1_14: Environment, beside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, pinned = tmp_path / "other", talosctls.version_for("v1.14.0")
+    other.mkdir()
+    (other / "talosctl").touch()
+    _replace(other / "talosctl", f"Talos v{pinned}")
+    monkeypatch.setenv("PATH", os.pathsep.join((os.environ["PATH"], str(other))))
+    assert talosctls.require(of_1_14.cluster.talosctl) == str(other / "talosctl")
+    assert talosctls.require(talosctls.default()) == str(beside / "talosctl")
+
+
+def test_another_patch_version_of_talosctl_has_to_be_there(
+    bare: Project, beside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bare.root)
+    bare.environment("dev", "TALOSCTL_VERSION=v1.13.4\n")
+    wanted = environments.load("dev").cluster.talosctl
+    assert wanted == "1.13.4"
+    with pytest.raises(ToolError) as error:
+        talosctls.require(wanted)
+    assert error.value.message.startswith("talosctl 1.13.4 is needed, and not there\n")
+    assert error.value.hint == (
+        "TALOSCTL_VERSION in cluster.env asks for it, and only pinned ones are built: install this "
+        "one so that it is on PATH (mise use talosctl@1.13.4), or remove the line."
+    )
+    (beside / "talosctl-1.13").touch()
+    _replace(beside / "talosctl-1.13", "Talos v1.13.4")
+    assert talosctls.require(wanted) == str(beside / "talosctl-1.13")
 
 
 @pytest.fixture
@@ -242,7 +303,9 @@ def test_wrong_talosctl_is_not_a_node_that_does_not_answer(
     _replace(beside / "talosctl", "Talos v1.12.4")
     with pytest.raises(ToolError) as error:
         ask(listening)
-    assert error.value.message.startswith(f"{beside}/talosctl: version 1.12.4, but exactly 1.")
+    assert error.value.message.endswith(
+        f"is needed, and not there\n{beside}/talosctl: version 1.12.4"
+    )
     assert "make setup" in error.value.hint
 
 
@@ -250,5 +313,6 @@ def test_doctor_does_not_ask_nodes_without_talosctl(listening: Environment, besi
     (beside / "talosctl").unlink()
     [check] = doctor.nodes(listening)
     assert check.verdict is Verdict.WARNING
-    assert check.what == "dev: its nodes are not asked: talosctl is not installed"
+    needed = f"talosctl {talosctls.default()} is needed, and not there"
+    assert check.what == f"dev: its nodes are not asked: {needed}"
     assert "make setup" in check.fix

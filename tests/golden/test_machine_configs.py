@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from talosmake.base import talosctls
 from talosmake.inventory import environments
 from talosmake.inventory.model import Environment, Node
 from talosmake.render import cilium, machine_config
@@ -65,7 +66,7 @@ def rendered(environment: Environment, node: Node, monkeypatch: pytest.MonkeyPat
     bundle = generate.gen_secrets("v1.13")
     monkeypatch.setattr(bundles, "bundle_of", lambda _: bundle)
     config = machine_config.render(environment, node)
-    assert generate.validate(config) == ""
+    assert generate.validate(config, talosctls.default()) == ""
     text = without_secrets(config, bundle)
     # No key, certificate or token, whatever they are called.
     assert not re.search(r"[A-Za-z0-9+/]{40,}", text)

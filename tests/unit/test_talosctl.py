@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from talosmake.base import talosctls
 from talosmake.base.errors import (
     PatchError,
     SecretsError,
@@ -127,8 +128,8 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
     return answering
 
 
-NODE = NodeApi("10.0.1.11", "192.0.2.11", Path("talosconfig"), 5)
-BARE = MaintenanceApi("10.0.1.11", "", 5)
+NODE = NodeApi("10.0.1.11", "192.0.2.11", Path("talosconfig"), 5, talosctls.default())
+BARE = MaintenanceApi("10.0.1.11", "", 5, talosctls.default())
 COLUMNS = (
     "NODE         ID                 HOSTNAME   PEER URLS                 CLIENT URLS   LEARNER"
 )
@@ -150,7 +151,7 @@ def test_every_call_is_for_one_node_alone(answer: Answer) -> None:
 
 def test_fingerprint_goes_with_apply_only(answer: Answer) -> None:
     calls = answer("")
-    pinned = MaintenanceApi("10.0.1.11", "ab12", 5)
+    pinned = MaintenanceApi("10.0.1.11", "ab12", 5, talosctls.default())
     pinned.macs()
     pinned.apply(b"")
     assert "--cert-fingerprint" not in calls[0]
@@ -372,7 +373,7 @@ def bundle() -> bytes:
 def test_config_is_the_same_bytes_every_time(bundle: bytes) -> None:
     one, two = (generate.gen_config(CLUSTER, Role.WORKER, bundle, []) for _ in range(2))
     assert hashlib.sha256(one).digest() == hashlib.sha256(two).digest()
-    assert generate.validate(one) == ""
+    assert generate.validate(one, talosctls.default()) == ""
 
 
 def test_large_patches_arrive_whole(bundle: bytes) -> None:
@@ -388,7 +389,7 @@ def test_refusals_are_talosctls_own_words(bundle: bytes) -> None:
     with pytest.raises(SecretsError, match="talosctl cannot use the bundle"):
         generate.gen_talosconfig("c", b"- nothing\n", "os:admin", 24)
     with pytest.raises(ValidationError, match="machine"):
-        generate.validate(b"machine: {type: worker}\n")
+        generate.validate(b"machine: {type: worker}\n", talosctls.default())
     with pytest.raises(ToolError, match="talosctl gen secrets: "):
         generate.gen_secrets("nonsense")
 
@@ -424,7 +425,7 @@ def test_certificate_that_is_new_is_tried_again_until_the_clocks_agree(
     monkeypatch.setattr(talosctl, "run", run)
     monkeypatch.setattr(talosctl, "require", lambda _: "talosctl")
     monkeypatch.setattr("talosmake.talos.api._BETWEEN", 0.01)
-    node = NodeApi("10.0.1.11", "10.0.1.11", talosconfig, 5)
+    node = NodeApi("10.0.1.11", "10.0.1.11", talosconfig, 5, talosctls.default())
     assert node.kubeconfig() == b"kept"
     assert len(calls) == 3
     # One that is not new is what it is said to be.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from talosmake.base import talosctls
 from talosmake.base.errors import InventoryError, PatchError, ToolError
 from talosmake.base.tools import TALOSCTL
 from talosmake.inventory import environments, versions
@@ -21,81 +22,99 @@ PATH = Path("patches/envs/dev/cluster.env")
 BUNDLE = generate.gen_secrets("v1.13")
 
 
-def refused(talos: str, contract: str, kubernetes: str) -> InventoryError:
+def refused(talos: str, kubernetes: str, talosctl: str = "") -> InventoryError:
     with pytest.raises(InventoryError) as error:
-        versions.check(talos, contract, kubernetes, PATH)
+        versions.check(talos, kubernetes, PATH, talosctl)
     assert all(line.startswith(f"{PATH}: ") for line in error.value.message.splitlines())
     return error.value
 
 
 @pytest.mark.parametrize(
-    ("talos", "contract", "kubernetes"),
+    ("talos", "kubernetes"),
     [
-        ("v1.13.0", "v1.13", "1.36.0"),
-        ("v1.13.99", "v1.13", "1.36.99"),
-        ("v1.13.0-rc.1", "v1.13", "1.31.0"),
-        ("v1.13.0", "v1.0", "1.36.0-rc.1"),
-        ("v1.12.3", "v1.12", "1.30.0"),
-        ("v1.12.3", "v1.11", "1.35.9"),
-        ("v1.9.0", "v1.9", "1.32.0"),
+        ("v1.14.1", "1.37.2"),
+        ("v1.14.0", "1.32.0"),
+        ("v1.13.0", "1.36.0"),
+        ("v1.13.99", "1.36.99"),
+        ("v1.13.0-rc.1", "1.31.0"),
+        ("v1.13.0", "1.36.0-rc.1"),
+        ("v1.12.3", "1.30.0"),
+        ("v1.12.3", "1.35.9"),
+        ("v1.9.0", "1.32.0"),
     ],
 )
-def test_versions_that_go_together(talos: str, contract: str, kubernetes: str) -> None:
-    versions.check(talos, contract, kubernetes, PATH)
+def test_versions_that_go_together(talos: str, kubernetes: str) -> None:
+    versions.check(talos, kubernetes, PATH)
 
 
-@pytest.mark.parametrize("talos", ["v1.14.0", "v1.14.0-alpha.1", "v1.99.0", "v2.0.0"])
-def test_talos_newer_than_talosctl(talos: str) -> None:
-    error = refused(talos, "v1.13", "1.36.0")
+@pytest.mark.parametrize("talos", ["v1.15.0", "v1.15.0-alpha.1", "v1.99.0", "v2.0.0"])
+def test_talos_newer_than_any_talosctl(talos: str) -> None:
+    error = refused(talos, "1.36.0")
     assert error.message == (
-        f"{PATH}: TALOS_VERSION={talos} is newer than what the pinned talosctl {TALOSCTL.pinned} "
-        "knows, Talos up to 1.13"
+        f"{PATH}: TALOS_VERSION={talos} is newer than what any talosctl here knows: they are "
+        "pinned for Talos 1.12, 1.13 and 1.14"
     )
-    assert error.hint.startswith("Stay at v1.13, or raise talosctl first: docs/versions.md says")
+    assert error.hint == (
+        "Write a version of one of these. docs/versions.md says how the talosctl of another minor "
+        "version is added."
+    )
 
 
-def test_contract_newer_than_talosctl_is_told_beside() -> None:
-    error = refused("v1.14.0", "v1.14", "1.36.0")
-    assert error.message.splitlines()[1] == (
-        f"{PATH}: TALOS_CONTRACT=v1.14 is not known to the pinned talosctl {TALOSCTL.pinned}, "
-        "which would give the defaults of 1.13"
+@pytest.mark.parametrize(("talos", "talosctl"), [("v1.13.0", "1.13.4"), ("v1.11.0", "1.12.3")])
+def test_another_patch_version_of_talosctl(talos: str, talosctl: str) -> None:
+    versions.check(talos, "1.33.0", PATH, talosctl)
+
+
+@pytest.mark.parametrize("talosctl", ["1.12.6", "1.14.1", "2.13.0"])
+def test_another_minor_version_of_talosctl_is_refused(talosctl: str) -> None:
+    error = refused("v1.13.0", "1.36.0", talosctl)
+    assert error.message == (
+        f"{PATH}: TALOSCTL_VERSION={talosctl} is no talosctl 1.13, and that serves this "
+        "TALOS_VERSION"
+    )
+    assert error.hint == (
+        "Write another patch version of 1.13, or remove the line: then it is "
+        f"{talosctls.version_for('v1.13.0')}."
     )
 
 
 @pytest.mark.parametrize(
     ("talos", "kubernetes", "range_", "later"),
     [
-        ("v1.13.0", "1.37.0", "1.31 to 1.36", True),
-        ("v1.13.0", "1.30.9", "1.31 to 1.36", False),
-        ("v1.13.0", "1.4.0", "1.31 to 1.36", False),
-        ("v1.13.0", "2.0.0", "1.31 to 1.36", True),
-        ("v1.12.1", "1.36.0", "1.30 to 1.35", False),
-        ("v1.12.1", "1.29.0", "1.30 to 1.35", False),
+        ("v1.14.1", "1.38.0", "1.32 to 1.37", ""),
+        ("v1.14.1", "1.31.9", "1.32 to 1.37", ""),
+        ("v1.13.0", "1.37.0", "1.31 to 1.36", "1.14"),
+        ("v1.13.0", "1.30.9", "1.31 to 1.36", ""),
+        ("v1.13.0", "1.4.0", "1.31 to 1.36", ""),
+        ("v1.13.0", "2.0.0", "1.31 to 1.36", ""),
+        ("v1.12.1", "1.36.0", "1.30 to 1.35", "1.13"),
+        ("v1.12.1", "1.29.0", "1.30 to 1.35", ""),
     ],
 )
 def test_kubernetes_that_this_talos_does_not_take(
-    talos: str, kubernetes: str, range_: str, later: bool
+    talos: str, kubernetes: str, range_: str, later: str
 ) -> None:
-    error = refused(talos, "v1.12", kubernetes)
+    error = refused(talos, kubernetes)
     assert error.message == (
         f"{PATH}: KUBERNETES_VERSION={kubernetes} does not go with TALOS_VERSION={talos}: Talos "
         f"{talos[1:5]} takes Kubernetes {range_}"
     )
-    assert ("docs/versions.md" in error.hint) is later
+    upgrade = f" Talos {later} is the first that takes it." if later else ""
+    assert error.hint == f"Write one of these.{upgrade}"
 
 
 @pytest.mark.parametrize("talos", ["v1.1.9", "v0.14.0"])
-def test_talos_that_talosctl_knows_no_more(talos: str) -> None:
-    error = refused(talos, talos[:-2], "1.36.0")
-    assert f"TALOS_VERSION={talos} is older than the pinned talosctl" in error.message
+def test_talos_that_no_talosctl_knows_any_more(talos: str) -> None:
+    error = refused(talos, "1.36.0")
+    assert f"TALOS_VERSION={talos} is older than what any talosctl here knows" in error.message
 
 
 def test_what_the_docs_say_of_kubernetes_is_in_the_table() -> None:
     page = (REPOSITORY / "docs/versions.md").read_text()
-    for talos, said in (((1, 13), "1.31 to 1.36"), ((1, 12), "1.30 to 1.35")):
-        oldest, newest = versions.known().kubernetes[talos]
-        assert said == f"{'.'.join(map(str, oldest))} to {'.'.join(map(str, newest))}"
-        assert said in " ".join(page.split()).replace("it is ", "")
+    for talos in talosctls.minors():
+        oldest, newest = map(talosctls.text, versions.known(talos).kubernetes[talos])
+        pinned = talosctls.pinned(talos).pinned
+        assert f"| {talosctls.text(talos)} | {pinned} | {oldest} to {newest} |" in page
 
 
 def test_table_is_of_the_pinned_talosctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,12 +122,15 @@ def test_table_is_of_the_pinned_talosctl(tmp_path: Path, monkeypatch: pytest.Mon
     other = tmp_path / "talos.json"
     other.write_text(text.replace(f'"talosctl": "{TALOSCTL.pinned}"', '"talosctl": "1.2.3"'))
     monkeypatch.setattr(versions, "TABLE", other)
-    versions.known.cache_clear()
+    caches = (versions.known, versions._tables)
+    for cached in caches:
+        cached.cache_clear()
     try:
         with pytest.raises(ToolError) as error:
-            versions.known()
+            versions.known(talosctls.minor(TALOSCTL.pinned))
     finally:
-        versions.known.cache_clear()
+        for cached in caches:
+            cached.cache_clear()
     assert f"was made for talosctl 1.2.3, and {TALOSCTL.pinned} is pinned" in error.value.message
     assert error.value.hint == "Run:  make versions"
 
@@ -166,13 +188,13 @@ def test_rendering_refuses_what_the_nodes_do_not_know(
     ("document", "hint"),
     [
         (
-            "apiVersion: v1alpha1\nkind: SysctlConfig\nsysctls: {}\n",
-            "The pinned talosctl 1.13.0 knows no document of the kind SysctlConfig.\n"
-            "If a later Talos has it: docs/versions.md says how another talosctl is pinned",
+            "apiVersion: v1alpha1\nkind: GatewayConfig\nname: a\n",
+            "talosctl 1.13.0 knows no document of the kind GatewayConfig.\n"
+            "If a later Talos has it: docs/versions.md says how the talosctl of another minor",
         ),
         (
             "apiVersion: v1alpha1\nkind: HostNameConfig\nhostname: a\n",
-            "The pinned talosctl 1.13.0 knows no document of the kind HostNameConfig. Did you mean "
+            "talosctl 1.13.0 knows no document of the kind HostNameConfig. Did you mean "
             "HostnameConfig?\nIf a later Talos",
         ),
         (
@@ -194,7 +216,7 @@ def test_kind_that_talosctl_does_not_know(
 
 
 def test_hint_needs_talosctls_words() -> None:
-    assert hints.of_refusal("something else") == hints.LINE_NUMBERS
+    assert hints.of_refusal("something else", TALOSCTL.pinned) == hints.LINE_NUMBERS
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 // Command versions prints which Kubernetes each Talos takes, as JSON, by Talos's own package.
-// It is compiled in the module of tools/talosctl, and so knows what the pinned talosctl knows:
+// It is compiled in the module of a talosctl, and so knows what that one knows:
 //
-//	cd tools/talosctl && go run ../versions/main.go
+//	cd tools/talosctl/1.13 && go run ../../versions/main.go
 package main
 
 import (

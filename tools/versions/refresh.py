@@ -1,6 +1,7 @@
-"""Write config/schemas/talos.json: what the pinned talosctl knows of versions.
+"""Write config/schemas/talos.json: what each pinned talosctl knows of versions.
 
-To be run after the pin in tools/talosctl/go.mod was changed, with Go on PATH: ``make versions``.
+To be run after a pin in tools/talosctl/<minor version>/go.mod was changed, with Go on PATH:
+``make versions``.
 Which Kubernetes each Talos takes is asked of Talos's own package (main.go); which documents and
 fields a version does not know yet, of the JSON schemas in its Go modules.
 """
@@ -12,23 +13,26 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 TALOSCTL = ROOT / "tools/talosctl"
+REGISTRY = ROOT / "tools/tools.toml"
 TABLE = ROOT / "config/schemas/talos.json"
 TALOS = "github.com/siderolabs/talos"
 MACHINERY = f"{TALOS}/pkg/machinery"
-# How many minor versions before talosctl's own are looked at.
-BEFORE = 3
+# The minor version of Talos from which on documents and fields are told apart.
+FIRST = 10
 
 
 def main() -> int:
     """Write the table, or say why not."""
     try:
-        TABLE.write_text(json.dumps(table(), indent=1) + "\n", encoding="utf-8")
+        tables = {minor: table(minor) for minor in minors()}
+        TABLE.write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")
     except subprocess.CalledProcessError as error:
         sys.stderr.write(f"{' '.join(error.cmd)} failed:\n{error.stderr}")
         return 1
@@ -36,42 +40,55 @@ def main() -> int:
     return 0
 
 
-def table() -> dict[str, Any]:
-    """All that the table holds, asked of Go modules."""
-    pinned = pinned_version(MACHINERY)
-    major, minor = (int(part) for part in pinned.split(".")[:2])
-    versions = [f"{major}.{one}.0" for one in range(minor - BEFORE, minor)] + [pinned]
-    schemas = {version: schema(version) for version in versions}
+def minors() -> list[str]:
+    """The minor versions of Talos that a talosctl is pinned for."""
+    registry = tomllib.loads(REGISTRY.read_text(encoding="utf-8"))
+    return list(registry["talosctl"]["minors"])
+
+
+def table(minor: str) -> dict[str, Any]:
+    """All that the table holds of one talosctl, asked of Go modules.
+
+    :param minor: the minor version of Talos that it is for, e.g. ``1.13``.
+    """
+    directory = TALOSCTL / minor
+    pinned = pinned_version(directory, MACHINERY)
+    major, number = (int(part) for part in minor.split("."))
+    # Of what is pinned, that patch version: one may know more than the first of its minor version.
+    pins = {one: pinned_version(TALOSCTL / one, MACHINERY) for one in minors()}
+    names = [f"{major}.{one}" for one in range(FIRST, number + 1)]
+    versions = [pins.get(name, f"{name}.0") for name in names]
+    schemas = {version: schema(directory, version) for version in versions}
     return {
-        "talosctl": pinned_version(TALOS),
-        "kubernetes": json.loads(_go("run", "../versions/main.go")),
+        "talosctl": pinned_version(directory, TALOS),
+        "kubernetes": json.loads(_go(directory, "run", "../../versions/main.go")),
         "kinds": sorted(kind for kind, _ in kinds(schemas[pinned]) if kind),
         "since": since(schemas),
     }
 
 
-def pinned_version(module: str) -> str:
-    """The version of a module that talosctl is built with, without a leading v."""
-    text = (TALOSCTL / "go.mod").read_text(encoding="utf-8")
+def pinned_version(directory: Path, module: str) -> str:
+    """The version of a module that a talosctl is built with, without a leading v."""
+    text = (directory / "go.mod").read_text(encoding="utf-8")
     found = re.search(rf"^\s*{re.escape(module)} v(\S+)", text, re.MULTILINE)
     if found is None:
-        raise SystemExit(f"{TALOSCTL / 'go.mod'} does not pin {module}")
+        raise SystemExit(f"{directory / 'go.mod'} does not pin {module}")
     return found[1]
 
 
-def schema(version: str) -> dict[str, Any]:
+def schema(directory: Path, version: str) -> dict[str, Any]:
     """Talos's JSON schema of machine configs of a version."""
-    told = json.loads(_go("mod", "download", "-json", f"{MACHINERY}@v{version}"))
+    told = json.loads(_go(directory, "mod", "download", "-json", f"{MACHINERY}@v{version}"))
     path = Path(told["Dir"]) / "config/schemas/config.schema.json"
     loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return loaded
 
 
-def _go(*arguments: str) -> str:
+def _go(directory: Path, *arguments: str) -> str:
     if shutil.which("go") is None:
         raise SystemExit("there is no Go on PATH, by which Talos's own package is asked")
     done = subprocess.run(
-        ["go", *arguments], cwd=TALOSCTL, check=True, capture_output=True, text=True
+        ["go", *arguments], cwd=directory, check=True, capture_output=True, text=True
     )
     return done.stdout
 

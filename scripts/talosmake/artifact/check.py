@@ -110,7 +110,9 @@ def stand_in(environment: Environment, directory: Path) -> Environment:
             replace(node, patches=tuple(path for path in node.patches if not _encrypted(path)))
             for node in environment.nodes
         ),
-        stand_in=generate.gen_secrets(environment.cluster.talos_contract),
+        stand_in=generate.gen_secrets(
+            environment.cluster.talos_contract, environment.cluster.talosctl
+        ),
         output=directory,
     )
 

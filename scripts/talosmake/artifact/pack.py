@@ -125,7 +125,8 @@ def facts(environment: Environment, commit: git.Commit) -> dict[str, Any]:
         "version": commit.version,
         "dirty": commit.dirty,
         "tools": {
-            tool.name: tool.pinned for tool in (TALOSCTL, SOPS, AGE, *([HELM] if helm else []))
+            TALOSCTL.name: environment.cluster.talosctl,
+            **{tool.name: tool.pinned for tool in (SOPS, AGE, *([HELM] if helm else []))},
         },
     }
 

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from talosmake.base import files
 from talosmake.base.errors import ConfigError
-from talosmake.base.tools import TALOSCTL
 
 
 def write(path: Path, **content: str | int | Sequence[object]) -> None:
-    """Write a marker: its content, the time (UTC) and the version of talosctl."""
+    """Write a marker: its content, and the time (UTC)."""
     write_reproducibly(path, **content, time=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
@@ -22,8 +21,7 @@ def write_reproducibly(path: Path, **content: str | int | Sequence[object]) -> N
 
     Snakemake then sees that nothing has changed for what comes after it.
     """
-    written = {**content, "talosctl": TALOSCTL.pinned}
-    files.write_atomically(path, json.dumps(written, indent=2) + "\n")
+    files.write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 def read(path: Path) -> dict[str, object]:

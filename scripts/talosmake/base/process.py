@@ -76,11 +76,13 @@ def run(
         ) as child:
             stdout, stderr = _ended(child, stdin, timeout)
     except subprocess.TimeoutExpired:
-        raise ToolTimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from None
+        raise ToolTimeoutError(
+            f"{Path(argv[0]).name} did not answer within {timeout:g} s"
+        ) from None
     except OSError as error:
         raise ToolError(f"{command[0]} cannot be started: {error.strerror}") from None
     if child.returncode and interruption.is_told():
-        raise ToolError(f"{argv[0]} was ended: interrupted")
+        raise ToolError(f"{Path(argv[0]).name} was ended: interrupted")
     return Result(child.returncode, stdout, stderr.decode(errors="replace"))
 
 

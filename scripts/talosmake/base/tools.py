@@ -41,9 +41,10 @@ def _tool(name: str, program: str = "") -> Tool:
     :param program: which of its programs, where it has several.
     """
     table = _registry()[name]
+    directory = table.get("directory", name)
     return Tool(
         program or table.get("programs", [name])[0],
-        table.get("directory", name),
+        f"{directory}/{table['default']}" if "minors" in table else directory,
         table["module"],
         tuple(table["version"]),
         exact=table.get("exact", False),
@@ -55,6 +56,12 @@ def _registry() -> dict[str, Any]:
     return tomllib.loads((_TOOLS / "tools.toml").read_text(encoding="utf-8"))
 
 
+def minors_of(name: str) -> list[str]:
+    """The minor versions of Talos that a tool is pinned for, e.g. ``1.13``."""
+    return list(_registry()[name]["minors"])
+
+
+# The default one, and how any of them is asked; talosctls.py knows the others.
 TALOSCTL = _tool("talosctl")
 SOPS = _tool("sops")
 AGE = _tool("age")
@@ -95,13 +102,22 @@ def require(tool: Tool) -> str:
     :raises ToolError: when it is missing, answers oddly, or its version does not fit.
     """
     path = find(tool.name)
-    answer = run([tool.name, *tool.version_command], timeout=30)
-    text = answer.stdout.decode(errors="replace") + answer.stderr
-    found = re.search(r"v?(\d+\.\d+\.\d+\S*)", text)
+    found = version_of(path, tool)
     wanted = f"{'exactly' if tool.exact else 'at least'} {tool.pinned}"
     hint = "Run 'make setup': it builds the pinned version into .venv/bin."
-    if not answer.ok or found is None:
+    if not found:
         raise ToolError(f"{path}: does not tell its version; {wanted} is needed", hint=hint)
-    if not fits(tool, found[1]):
-        raise ToolError(f"{path}: version {found[1]}, but {wanted} is needed", hint=hint)
+    if not fits(tool, found):
+        raise ToolError(f"{path}: version {found}, but {wanted} is needed", hint=hint)
     return path
+
+
+def version_of(path: str, tool: Tool) -> str:
+    """The version that a program tells, without a leading v; "" if it tells none.
+
+    :param tool: what it should be, and so how it is asked.
+    """
+    answer = run([path, *tool.version_command], timeout=30)
+    text = answer.stdout.decode(errors="replace") + answer.stderr
+    found = re.search(r"v?(\d+\.\d+\.\d+\S*)", text)
+    return found[1] if answer.ok and found else ""

@@ -33,7 +33,7 @@ def validate_config(environment: Environment, node: Node) -> None:
     _check_reviewed(environment, node, config)
     own = NodeLayers(environment, node)
     try:
-        warnings = generate.validate(config)
+        warnings = generate.validate(config, environment.cluster.talosctl)
     except ValidationError as error:
         raise _explained(own, error) from None
     marker.write_reproducibly(
@@ -41,6 +41,7 @@ def validate_config(environment: Environment, node: Node) -> None:
         step="validated",
         sha256=hashlib.sha256(config).hexdigest(),
         warnings=_shown(own, warnings) if warnings else "",
+        talosctl=environment.cluster.talosctl,
     )
     lint.of_node(environment, node, own)
 

@@ -51,8 +51,11 @@ def read_cluster(facts: Mapping[str, str], path: Path, installer: str) -> Cluste
         lab=given.yes("LAB"),
         installer=installer,
         protected=given.yes("PROTECTED"),
+        talosctl_version=given.text("TALOSCTL_VERSION"),
     )
-    versions.check(cluster.talos_version, cluster.talos_contract, cluster.kubernetes_version, path)
+    versions.check(
+        cluster.talos_version, cluster.kubernetes_version, path, cluster.talosctl_version
+    )
     return cluster
 
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+from talosmake.base import talosctls
 from talosmake.base.tools import numbers
 from talosmake.inventory import endpoints
 from talosmake.inventory.access import Access
@@ -108,6 +109,7 @@ class Cluster:
     :ivar lab: its nodes are real ones in QEMU, reached by loopback addresses.
     :ivar installer: the image by which Talos is written to a disk; "" for the plain one.
     :ivar protected: its machines and their disks may not be destroyed.
+    :ivar talosctl_version: ``TALOSCTL_VERSION`` without a leading v; "" for the pinned one.
     """
 
     name: str
@@ -119,6 +121,12 @@ class Cluster:
     lab: bool = False
     installer: str = ""
     protected: bool = False
+    talosctl_version: str = ""
+
+    @property
+    def talosctl(self) -> str:
+        """The version of the talosctl for it: renders, validates and calls its nodes."""
+        return self.talosctl_version or talosctls.version_for(self.talos_version)
 
     @property
     def throwaway(self) -> bool:

@@ -12,8 +12,7 @@ from pathlib import Path
 from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
 
-from talosmake.base import files
-from talosmake.base.tools import TALOSCTL
+from talosmake.base import files, talosctls
 from talosmake.inventory import locks
 from talosmake.inventory.model import Environment, Node
 from talosmake.talos.etcd import WITHOUT_ETCD
@@ -34,7 +33,8 @@ def render_apply_script(environment: Environment) -> str:
     return jinja.get_template(_TEMPLATE).render(
         env=environment.name,
         cluster=environment.cluster.name,
-        talosctl=TALOSCTL.pinned,
+        talosctl=environment.cluster.talosctl,
+        minor=talosctls.text(talosctls.minor(environment.cluster.talosctl)),
         lock=locks.roll_out_path(environment.cluster).name,
         said=list(_notes(environment)),
         workers=environment.workers,
@@ -78,7 +78,7 @@ def facts_digest(environment: Environment) -> str:
     """A digest of all that apply.sh is made of, so that it is made again only when that changes."""
     options = environment.options
     facts = [
-        *(environment.cluster.name, environment.cluster.endpoint, TALOSCTL.pinned),
+        *(environment.cluster.name, environment.cluster.endpoint, environment.cluster.talosctl),
         list(_notes(environment)),
         [options.node_timeout, options.etcd_timeout, options.call_timeout],
         [_words(node) for node in environment.nodes],

@@ -43,7 +43,7 @@ from talosmake.talos.client_certificates import (
     with_endpoints,
 )
 
-# What marker.write adds.
+# What marker.write adds, or once added.
 _OF_A_MARKER = ("step", "time", "talosctl")
 _revisions: Memo[Path, str] = Memo("a revision, by the directory of an environment")
 
@@ -106,7 +106,8 @@ def _renew(environment: Environment, access: Access, bundle: bytes, why: str) ->
         _write_marker(environment, access, **made_for)
         return
     hours = int(str(wanted["hours"]))
-    made = generate.gen_talosconfig(environment.cluster.name, bundle, access.role, hours)
+    cluster = environment.cluster
+    made = generate.gen_talosconfig(cluster.name, bundle, access.role, hours, cluster.talosctl)
     if access is not Access.ADMIN:
         made = generate.with_endpoints(made, control_plane_endpoints(environment))
     path = certificate_file(environment, access)

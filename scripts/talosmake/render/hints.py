@@ -37,10 +37,13 @@ _BY_WORDS = (
 _UNKNOWN_KIND = re.compile(r'"(?P<kind>\w+)" "[^"]*": not registered')
 
 
-def of_refusal(message: str) -> str:
-    """What to do about what talosctl says of a patch."""
+def of_refusal(message: str, talosctl: str) -> str:
+    """What to do about what talosctl says of a patch.
+
+    :param talosctl: its version.
+    """
     if unknown := _UNKNOWN_KIND.search(message):
-        return versions.unknown_kind(unknown["kind"])
+        return versions.unknown_kind(unknown["kind"], talosctl)
     return next((hint for words, hint in _BY_WORDS if words in message), LINE_NUMBERS)
 
 

@@ -143,7 +143,7 @@ def _blamed(own: NodeLayers, error: PatchError) -> PatchError:
         try:
             _generate(own, count)
         except PatchError as refused:
-            hint = hints.of_refusal(refused.message)
+            hint = hints.of_refusal(refused.message, environment.cluster.talosctl)
             if not count:
                 where = f"{environment.env_file} or {environment.bundle}"
                 message = disclosure.message(own, refused.message)

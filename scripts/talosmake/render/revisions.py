@@ -13,10 +13,10 @@ RENDER = 1
 # The layer that carries Cilium.
 CILIUM_LAYER = 1
 # What is refused of a config, and its `.validated` marker. All nodes are asked when it is raised.
-VALIDATE = 1
+VALIDATE = 2
 # What lint finds. It reaches no node.
 LINT = 4
 # The talosconfig of a client certificate and endpoints.
 TALOSCONFIG = 1
 # apply.sh.
-APPLY_SCRIPT = 3
+APPLY_SCRIPT = 4

@@ -21,8 +21,9 @@ from talosmake.base.this_run import Memo
 from talosmake.inventory import known_facts
 from talosmake.inventory.model import Cluster, Environment, Node, Role
 
-# Says what may be done to the machines, and nothing of what they are.
-_NOT_RENDERED = ("protected",)
+# What may be done to the machines, which says nothing of what they are; the talosctl that renders
+# is a parameter of its own.
+_NOT_RENDERED = ("protected", "talosctl_version")
 _ENCRYPTED = ".sops.yaml"
 # What may name a fact: ${NAME}, and what else somebody may have meant for it, which is refused once
 # there is such a fact (scripts/talosmake/patches/placeholders.py).

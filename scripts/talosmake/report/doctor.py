@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
-from talosmake.base import tools
+from talosmake.base import talosctls, tools
 from talosmake.base.errors import NodeError, TalosmakeError
 from talosmake.base.process import find
 from talosmake.inventory import lifetimes
@@ -40,7 +40,14 @@ KVM = Path("/dev/kvm")
 def programs(environments: Sequence[Environment]) -> Iterator[Check]:
     """Python, Snakemake and the pinned tools."""
     yield ok(f"Python {platform.python_version()}, Snakemake {version('snakemake')}")
-    needed = [tools.TALOSCTL, tools.SOPS, tools.AGE, tools.AGE_KEYGEN]
+    for talosctl in sorted({one.cluster.talosctl for one in environments} or {talosctls.default()}):
+        try:
+            path = talosctls.require(talosctl)
+        except TalosmakeError as error:
+            yield failed(error)
+        else:
+            yield ok(f"talosctl is {talosctl}: {path}")
+    needed = [tools.SOPS, tools.AGE, tools.AGE_KEYGEN]
     if any(one.cilium and one.cilium.install == "helm" for one in environments):
         needed.append(tools.HELM)
     for tool in needed:
@@ -206,7 +213,7 @@ def nodes(environment: Environment) -> Iterator[Check]:
         )
         return
     try:
-        tools.require(tools.TALOSCTL)
+        talosctls.require(environment.cluster.talosctl)
         environment = credentials.looking(environment, Access.READER)
     except TalosmakeError as error:
         unasked = f"{environment.name}: its nodes are not asked: {error.message}"

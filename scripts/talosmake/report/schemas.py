@@ -5,29 +5,33 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from talosmake.base import files
-from talosmake.base.errors import ToolError
+from talosmake.base import files, talosctls
+from talosmake.base.errors import TalosmakeError, ToolError
 from talosmake.base.progress import say
-from talosmake.inventory import known_facts, known_keys
+from talosmake.base.talosctls import Minor
+from talosmake.inventory import envfile, known_facts, known_keys, names
 from talosmake.inventory.known_facts import Fact
 from talosmake.inventory.model import Role
 
-# Talos's own schema of machine configs; set-up takes it from a Go module that talosctl is made of.
-TALOS = Path(sys.prefix) / "share/talos-schema/config.schema.json"
+# Talos's own schema of machine configs, by minor version; set-up takes it from a Go module that
+# talosctl is made of.
+TALOS = Path(sys.prefix) / "share/talos-schema"
 DIRECTORY = Path("rendered_configs/schemas")
 PATCH = DIRECTORY / "patch.schema.json"
 CONFIG = DIRECTORY / "config.schema.json"
 FACTS = DIRECTORY / "facts.schema.json"
 # Beside them stand Cilium's values and manifests, which are no patches.
-PATCHES = (
-    "patches/common.yaml",
-    "patches/envs/*/common.yaml",
-    *(f"patches/envs/*/{role.directory}/common.yaml" for role in Role),
-    *(f"patches/envs/*/{role.directory}/*/*.yaml" for role in Role),
+_OF_AN_ENVIRONMENT = (
+    "common.yaml",
+    *(f"{role.directory}/common.yaml" for role in Role),
+    *(f"{role.directory}/*/*.yaml" for role in Role),
 )
+_SHARED = "patches/common.yaml"
+PATCHES = (_SHARED, *(f"patches/envs/*/{name}" for name in _OF_AN_ENVIRONMENT))
 
 _FACT = {"type": "string", "pattern": r"\$\{[A-Z][A-Z0-9_]*\}"}
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
@@ -131,9 +135,63 @@ def config_schema(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "properties": {**config["properties"], "defaults": {**known, **own}}}
 
 
-def editor_settings() -> dict[str, Any]:
+def talos_schema(minor: Minor) -> dict[str, Any]:
+    """Talos's own schema of machine configs of a minor version.
+
+    :raises ToolError: when it is not there.
+    """
+    path = TALOS / talosctls.text(minor) / "config.schema.json"
+    try:
+        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ToolError(
+            f"{path}: Talos's schema of machine configs is not there",
+            hint="Run: make setup (it needs Go for this, or the Go that it fetches itself)",
+        ) from None
+    return loaded
+
+
+def patches_of_schemas(environments: Mapping[str, Minor]) -> dict[Path, tuple[Minor, list[str]]]:
+    """For each schema of patches which Talos it is of, and of which files it is.
+
+    What all environments share is of the oldest Talos among them.
+
+    :param environments: the minor version of each one's talosctl.
+    """
+    minors = sorted(set(environments.values())) or [talosctls.minor(talosctls.default())]
+    if len(minors) == 1:
+        return {PATCH: (minors[0], list(PATCHES))}
+    found: dict[Path, tuple[Minor, list[str]]] = {}
+    for minor in minors:
+        path = DIRECTORY / f"patch-{talosctls.text(minor)}.schema.json" if found else PATCH
+        own = [
+            f"patches/envs/{name}/{pattern}"
+            for name, one in environments.items()
+            if one == minor
+            for pattern in _OF_AN_ENVIRONMENT
+        ]
+        found[path] = (minor, own if found else [_SHARED, *own])
+    return found
+
+
+def _minors() -> dict[str, Minor]:
+    """The minor version of each environment's talosctl, of those whose cluster.env tells it."""
+    found = {}
+    for name in names.environment_names():
+        try:
+            talos = envfile.read(Path("patches/envs") / name / "cluster.env")["TALOS_VERSION"]
+        except (TalosmakeError, OSError, KeyError):
+            continue
+        serving = talosctls.serving(talos)
+        if serving:
+            found[name] = serving
+    return found
+
+
+def editor_settings(patches: Mapping[Path, tuple[Minor, list[str]]]) -> dict[str, Any]:
     """What switches the schemas on in an editor with yaml-language-server, e.g. VS Code."""
-    return {"yaml.schemas": {str(PATCH): list(PATCHES), str(CONFIG): "config/config.yaml"}}
+    of_patches = {str(path): patterns for path, (_, patterns) in patches.items()}
+    return {"yaml.schemas": {**of_patches, str(CONFIG): "config/config.yaml"}}
 
 
 def write() -> None:
@@ -141,23 +199,14 @@ def write() -> None:
 
     :raises ToolError: when Talos's own schema is not there.
     """
-    try:
-        talos = json.loads(TALOS.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ToolError(
-            f"{TALOS}: Talos's schema of machine configs is not there",
-            hint="Run: make setup (it needs Go for this, or the Go that it fetches itself)",
-        ) from None
+    patches = patches_of_schemas(_minors())
+    of_patches = {path: patch_schema(talos_schema(minor)) for path, (minor, _) in patches.items()}
     files.private_directory(DIRECTORY.parent)
     DIRECTORY.mkdir(exist_ok=True)
-    made = {
-        PATCH: patch_schema(talos),
-        CONFIG: config_schema(known_keys.schema()),
-        FACTS: facts_schema(),
-    }
+    made = {**of_patches, CONFIG: config_schema(known_keys.schema()), FACTS: facts_schema()}
     for path, schema in made.items():
         files.write_atomically(path, json.dumps(schema, indent=1) + "\n")
-    switched_on = json.dumps(editor_settings(), indent=2)
+    switched_on = json.dumps(editor_settings(patches), indent=2)
     say(
         f"{', '.join(map(str, made))}: written\n"
         "VS Code with the YAML extension: add this to .vscode/settings.json\n"

@@ -68,6 +68,7 @@ def apply_config(environment: Environment, node: Node) -> None:
         sha256=hashlib.sha256(config).hexdigest(),
         mode=mode,
         answer=answer,
+        talosctl=environment.cluster.talosctl,
     )
 
 

@@ -40,6 +40,7 @@ def bootstrap_cluster(environment: Environment) -> None:
         node=environment.first_control_plane.name,
         members=members,
         answer=answer,
+        talosctl=environment.cluster.talosctl,
     )
 
 

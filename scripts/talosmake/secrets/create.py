@@ -64,10 +64,15 @@ def create_own(environment: Environment) -> Created:
     return _create_bundle(environment, bundle)
 
 
+def _new_secrets(environment: Environment) -> bytes:
+    cluster = environment.cluster
+    return generate.gen_secrets(cluster.talos_contract, cluster.talosctl)
+
+
 def _create_bundle(environment: Environment, bundle: Path) -> Created:
     _refuse_if_deployed(environment, bundle)
     new_key, new_rules = _ensure_recipients()
-    ciphertext = sops.encrypt(generate.gen_secrets(environment.cluster.talos_contract), bundle)
+    ciphertext = sops.encrypt(_new_secrets(environment), bundle)
     # What cannot be read back is found out now, before there is a file, and not when it is needed.
     sops.decrypt(ciphertext, bundle)
     new = files.create_exclusively(bundle, ciphertext)
@@ -170,7 +175,7 @@ def create_throwaway(environment: Environment) -> bool:
     if not key.exists():
         files.create_exclusively(key, age.new_key().identity)
     recipient = age.recipient_of(key.read_bytes())
-    secrets = generate.gen_secrets(environment.cluster.talos_contract)
+    secrets = _new_secrets(environment)
     return files.create_exclusively(bundle, sops.encrypt(secrets, bundle, recipient))
 
 

@@ -50,12 +50,14 @@ class NodeApi:
     :ivar endpoint: the ``--endpoints`` of every call: the node itself, so that none can reach
         another.
     :ivar timeout: the most that one call may take, in seconds.
+    :ivar talosctl: the version of the talosctl that calls.
     """
 
     address: str
     endpoint: str
     talosconfig: Path
     timeout: float
+    talosctl: str
 
     def machine_config(self) -> bytes:
         """The config that the node runs with, as it was sent."""
@@ -208,7 +210,8 @@ class NodeApi:
         target = ("--talosconfig", str(self.talosconfig), "-n", self.address, "-e", self.endpoint)
         while True:
             try:
-                return checked(remote(*arguments, *target, stdin=stdin, timeout=self.timeout))
+                call = (self.talosctl, *arguments, *target)
+                return checked(remote(*call, stdin=stdin, timeout=self.timeout))
             except CallError as error:
                 refused = error.failure is Failure.CERTIFICATE_EXPIRED
                 # "Not yet valid" is "expired" to Go: the node's clock may be a little behind.
@@ -228,11 +231,13 @@ class MaintenanceApi:
     """The Talos API of a node in maintenance mode: not encrypted to anybody yet known.
 
     :ivar fingerprint: the SHA-256 fingerprint that its certificate must have, or "".
+    :ivar talosctl: the version of the talosctl that calls.
     """
 
     address: str
     fingerprint: str
     timeout: float
+    talosctl: str
 
     def macs(self) -> list[str]:
         """The hardware addresses of its network links, in lower case."""
@@ -251,7 +256,8 @@ class MaintenanceApi:
         # Only apply-config knows --cert-fingerprint (talosctl 1.13).
         if self.fingerprint and arguments[0] == "apply-config":
             target += ["--cert-fingerprint", self.fingerprint]
-        return checked(remote(*arguments, *target, stdin=stdin, timeout=self.timeout))
+        call = (self.talosctl, *arguments, *target)
+        return checked(remote(*call, stdin=stdin, timeout=self.timeout))
 
 
 def _macs(links: Result) -> list[str]:

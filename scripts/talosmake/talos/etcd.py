@@ -255,7 +255,11 @@ def _api(environment: Environment, address: str, endpoint: str) -> talos_api.Nod
     if refused:
         raise CallError(talosctl.Failure.UNREACHABLE, refused)
     api = talos_api.NodeApi(
-        address, endpoint, environment.paths.talosconfig, environment.options.call_timeout
+        address,
+        endpoint,
+        environment.paths.talosconfig,
+        environment.options.call_timeout,
+        environment.cluster.talosctl,
     )
     # Without an etcd that runs, a node leaves all other questions without an answer.
     state = api.etcd_state()

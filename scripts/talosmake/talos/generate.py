@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import yaml
 
+from talosmake.base import talosctls
 from talosmake.base.errors import PatchError, SecretsError, ValidationError
 from talosmake.base.process import MemoryFiles, in_memory, piped
 from talosmake.base.redact import without_unknown_values
@@ -21,9 +22,13 @@ _PATCH_OPTIONS = {
 }
 
 
-def gen_secrets(contract: str) -> bytes:
-    """A new secrets bundle, for a version contract such as ``v1.13``."""
-    return local("gen", "secrets", "--talos-version", contract, "--output-file", "-").stdout
+def gen_secrets(contract: str, version: str = "") -> bytes:
+    """A new secrets bundle, for a version contract such as ``v1.13``.
+
+    :param version: of the talosctl that makes it; "" for the default one.
+    """
+    arguments = ("gen", "secrets", "--talos-version", contract, "--output-file", "-")
+    return local(version or talosctls.default(), *arguments).stdout
 
 
 def gen_config(cluster: Cluster, role: Role, bundle: bytes, patches: Sequence[str]) -> bytes:
@@ -33,6 +38,7 @@ def gen_config(cluster: Cluster, role: Role, bundle: bytes, patches: Sequence[st
     """
     with piped(bundle, *(patch.encode() for patch in patches)) as (names, descriptors):
         result = run_talosctl(
+            cluster.talosctl,
             *_gen_config_arguments(cluster, names[0], str(role)),
             *(argument for name in names[1:] for argument in (_PATCH_OPTIONS[role], f"@{name}")),
             pass_fds=descriptors,
@@ -42,7 +48,7 @@ def gen_config(cluster: Cluster, role: Role, bundle: bytes, patches: Sequence[st
     return result.stdout
 
 
-def gen_talosconfig(name: str, bundle: bytes, role: str, hours: int) -> bytes:
+def gen_talosconfig(name: str, bundle: bytes, role: str, hours: int, version: str = "") -> bytes:
     """A new talosconfig with a client certificate of the bundle's CA. It differs at each call.
 
     CA, key and certificate are files in memory only.
@@ -50,24 +56,26 @@ def gen_talosconfig(name: str, bundle: bytes, role: str, hours: int) -> bytes:
     :param name: of its context.
     :param role: in the certificate, e.g. ``os:admin``.
     :param hours: how long it is valid.
+    :param version: of the talosctl that makes it; "" for the default one.
     :raises SecretsError: when talosctl cannot use the bundle's CA.
     """
     ca, ca_key = _os_ca(bundle)
     with in_memory(ca_crt=ca, ca_key=ca_key, new_key=b"", new_csr=b"", new_crt=b"") as files:
         base, key, csr = files.path("new"), files.path("new.key"), files.path("new.csr")
-        _gen(files, "key", "--name", base)
+        version = version or talosctls.default()
+        _gen(version, files, "key", "--name", base)
         # The address is of no use in a client's certificate; talosctl wants one.
-        _gen(files, "csr", "--key", key, "--ip", "127.0.0.1", "--roles", role)
+        _gen(version, files, "csr", "--key", key, "--ip", "127.0.0.1", "--roles", role)
         signing = ("--ca", files.path("ca"), "--csr", csr, "--hours", str(hours))
-        _gen(files, "crt", "--name", base, *signing)
+        _gen(version, files, "crt", "--name", base, *signing)
         made = {"ca": ca, "crt": files.read("new.crt"), "key": files.read("new.key")}
     context = {key: base64.b64encode(pem).decode() for key, pem in made.items()}
     document = {"context": name, "contexts": {name: {"endpoints": [], **context}}}
     return yaml.safe_dump(document, sort_keys=False).encode()
 
 
-def _gen(files: MemoryFiles, *arguments: str) -> None:
-    result = run_talosctl("gen", *arguments, "--force", pass_fds=files.descriptors)
+def _gen(version: str, files: MemoryFiles, *arguments: str) -> None:
+    result = run_talosctl(version, "gen", *arguments, "--force", pass_fds=files.descriptors)
     if not result.ok:
         raise SecretsError(f"talosctl cannot use the bundle: {without_noise(result.stderr)}")
 
@@ -105,13 +113,15 @@ def with_endpoints(talosconfig: bytes, endpoints: Sequence[str]) -> bytes:
     return yaml.safe_dump(document, sort_keys=False).encode()
 
 
-def validate(config: bytes) -> str:
+def validate(config: bytes, version: str) -> str:
     """``talosctl validate --mode metal``; returns its warnings, if any.
 
+    :param version: of the talosctl that validates.
     :raises ValidationError: with talosctl's own message.
     """
     with piped(config) as ([name], descriptors):
-        result = run_talosctl("validate", "--mode", "metal", "--config", name, pass_fds=descriptors)
+        arguments = ("validate", "--mode", "metal", "--config", name)
+        result = run_talosctl(version, *arguments, pass_fds=descriptors)
     if not result.ok:
         raise ValidationError(without_unknown_values(without_noise(result.stderr)))
     return "\n".join(line for line in result.stderr.splitlines() if line.strip())

@@ -66,13 +66,17 @@ def secure_api(environment: Environment, node: Node) -> talos_api.NodeApi:
         node.endpoint,
         environment.paths.talosconfig_for(environment.access),
         environment.options.call_timeout,
+        environment.cluster.talosctl,
     )
 
 
 def maintenance_api(environment: Environment, node: Node) -> MaintenanceApi:
     """The node's API while it has no config."""
     return MaintenanceApi(
-        node.maintenance_address, node.cert_fingerprint, environment.options.call_timeout
+        node.maintenance_address,
+        node.cert_fingerprint,
+        environment.options.call_timeout,
+        environment.cluster.talosctl,
     )
 
 

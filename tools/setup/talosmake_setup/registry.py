@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ SCHEMA = "config.schema.json"
 class Tool:
     """A program that the workflow calls; tools/tools.toml says what its fields mean.
 
-    :ivar name: of its table.
+    :ivar name: of its table; with the minor version of Talos, where it goes by that.
     :ivar directory: below ``tools/``: its ``go.mod`` pins the version, or it is our own source.
     :ivar programs: what is put into ``.venv/bin``.
     :ivar minutes: about how long building takes on two cores, with nothing in Go's caches.
     :ivar parts: the parts of set-up that need it.
+    :ivar minor: the minor version of Talos that it is for, e.g. ``1.13``; "" for all.
+    :ivar default: whether its programs have their plain names, too.
     """
 
     name: str
@@ -42,6 +44,13 @@ class Tool:
     version_variable: str = ""
     fact: str = ""
     guest: bool = False
+    minor: str = ""
+    default: bool = True
+
+    def names(self, program: str) -> tuple[str, ...]:
+        """What a program is called in ``.venv/bin``: the default's has its plain name, too."""
+        plain = (program,) if self.default else ()
+        return (f"{program}-{self.minor}", *plain) if self.minor else plain
 
     def build_flags(self, version: str) -> tuple[str, ...]:
         """What Go is told when it builds this version."""
@@ -57,11 +66,12 @@ def registry() -> Mapping[str, Tool]:
     import tomllib
 
     tables = tomllib.loads((TOOLS / "tools.toml").read_text(encoding="utf-8"))
-    return {name: _tool(name, table) for name, table in tables.items()}
+    tools = (tool for name, table in tables.items() for tool in _tools(name, table))
+    return {tool.name: tool for tool in tools}
 
 
-def _tool(name: str, table: dict[str, Any]) -> Tool:
-    return Tool(
+def _tools(name: str, table: dict[str, Any]) -> Iterator[Tool]:
+    tool = Tool(
         name=name,
         directory=table.get("directory", name),
         programs=tuple(table.get("programs", [name])),
@@ -75,3 +85,15 @@ def _tool(name: str, table: dict[str, Any]) -> Tool:
         fact=table.get("fact", ""),
         guest=table.get("guest", False),
     )
+    if "minors" not in table:
+        yield tool
+    for minor in table.get("minors", ()):
+        default = minor == table["default"]
+        yield replace(
+            tool,
+            name=f"{name}-{minor}",
+            directory=f"{tool.directory}/{minor}",
+            parts=(*tool.parts, "always") if default else tool.parts,
+            minor=minor,
+            default=default,
+        )

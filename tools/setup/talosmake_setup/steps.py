@@ -64,10 +64,17 @@ def output_of(command: Sequence[str], env: Mapping[str, str] | None = None) -> s
 
 def which(program: str) -> str | None:
     """A program on PATH, .venv/bin left out: what set-up put there is no finding."""
-    parts = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return next(every(program), None)
+
+
+def every(program: str) -> Iterator[str]:
+    """All programs of a name on PATH, in its order, .venv/bin left out."""
     own = BIN.resolve()
-    path = os.pathsep.join(part for part in parts if part and Path(part).resolve() != own)
-    return shutil.which(program, path=path)
+    for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        if directory and Path(directory).resolve() != own:
+            found = shutil.which(program, path=directory)
+            if found:
+                yield found
 
 
 @contextlib.contextmanager

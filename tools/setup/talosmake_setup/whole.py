@@ -44,7 +44,8 @@ def set_up(wanted: Sequence[str]) -> None:
         for tool in tools:
             if not tool.guest:
                 ensure_tool(tool)
-        ensure_schema()
+            if tool.minor:
+                ensure_schema(tool)
         if guests := [tool for tool in tools if tool.guest]:
             ensure_guest(guests)
 
