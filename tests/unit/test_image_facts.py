@@ -232,6 +232,16 @@ def test_virtual_machines_start_from_the_factory_s_images(small: Project) -> Non
     vms = dev().vms
     assert vms is not None
     assert vms.boot.arguments.startswith("talos.platform=nocloud ")
+    small.write(
+        "patches/envs/dev/s.yaml", "customization: {extraKernelArgs: [console=hvc0, -pti]}\n"
+    )
+    kernels = {"factory": True, "/srv/vmlinuz\nTALOS_INITRAMFS=/srv/initramfs": False}
+    for kernel, of_schematic in kernels.items():
+        small.environment("dev", f"{VMS}TALOS_KERNEL={kernel}\nTALOS_SCHEMATIC=s.yaml\n")
+        vms = dev().vms
+        assert vms is not None
+        assert ("console=hvc0" in vms.boot.arguments) is of_schematic
+        assert ("pti=on" in vms.boot.arguments) is not of_schematic
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from talosmake.inventory import (
     machine_facts,
 )
 from talosmake.inventory.factory import Images
+from talosmake.inventory.image_facts import Choice
 from talosmake.inventory.model import Node
 from tests.project import REPOSITORY, Project
 
@@ -77,7 +78,7 @@ def _of(node: Node, facts: Mapping[str, str]) -> tuple[object, ...]:
     if not facts.get("LIBVIRT_URI"):
         return itself
     vms = machine_facts.read(
-        "dev", "talos-test", "https://10.9.0.10:6443", facts, Path("x"), [node], IMAGES
+        "dev", "talos-test", "https://10.9.0.10:6443", facts, Path("x"), [node], CHOSEN
     )
     return (*itself, vms.machines)
 
@@ -121,7 +122,7 @@ OF_A_NODE = {
     "TALOS_ARCH": "arm64",
     "TALOS_SECURE_BOOT": "true",
 }
-IMAGES = Images("0b" * 32, "v1.13.0")
+CHOSEN = Choice(Images("0b" * 32, "v1.13.0"))
 
 
 @pytest.mark.parametrize("name", sorted(known_facts.of_a_node()))

@@ -96,3 +96,21 @@ def test_secure_boot_with_a_schematic_for_grub() -> None:
         "dev/cp_1 gets these"
     )
     assert "TALOS_SECURE_BOOT=true (cluster.env:6)" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("extra", "line"),
+    [
+        ("[]", "talos.platform=metal console=tty0 console=ttyS0 a=1 a=2 b"),
+        ("[x=1 y, z]", "talos.platform=metal console=tty0 console=ttyS0 a=1 a=2 b x=1 y z"),
+        ("[console=ttyAMA0]", "talos.platform=metal a=1 a=2 b console=ttyAMA0"),
+        ("[a=3]", "talos.platform=metal console=tty0 console=ttyS0 a=1 a=2 b a=3"),
+        ("[-a]", "talos.platform=metal console=tty0 console=ttyS0 b"),
+        ("[-a=2, -b]", "talos.platform=metal console=tty0 console=ttyS0 a=1"),
+        ("['-']", "talos.platform=metal console=tty0 console=ttyS0 a=1 a=2 b -"),
+    ],
+)
+def test_a_kernel_s_command_line(extra: str, line: str) -> None:
+    arguments = schematic_rules.kernel_arguments(f"customization: {{extraKernelArgs: {extra}}}")
+    usual = "talos.platform=metal console=tty0 console=ttyS0 a=1 a=2 b"
+    assert schematic_rules.command_line(usual, arguments) == line

@@ -24,8 +24,8 @@ from talosmake.inventory import (
 from talosmake.inventory.cluster import cluster_facts, read_cluster, read_options
 from talosmake.inventory.consistency import check_together
 from talosmake.inventory.fact_values import Facts
-from talosmake.inventory.factory import Images
 from talosmake.inventory.facts import refuse_node_only, refuse_references
+from talosmake.inventory.image_facts import Choice
 from talosmake.inventory.machines import Vms
 from talosmake.inventory.model import Cluster, Environment
 from talosmake.inventory.names import ALL, ENVIRONMENTS, check_name, environment_names
@@ -93,10 +93,10 @@ def load(
         chosen=chosen,
     )
     check_together(environment)
-    return replace(environment, vms=_vms(environment, facts, chosen.images))
+    return replace(environment, vms=_vms(environment, facts, chosen))
 
 
-def _vms(environment: Environment, facts: Mapping[str, str], images: Images) -> Vms | None:
+def _vms(environment: Environment, facts: Mapping[str, str], chosen: Choice) -> Vms | None:
     """The virtual machines that the nodes are; without ``LIBVIRT_URI`` they are bare metal."""
     if not facts.get(machine_facts.URI):
         return None
@@ -113,7 +113,7 @@ def _vms(environment: Environment, facts: Mapping[str, str], images: Images) -> 
         facts,
         environment.env_file,
         environment.nodes,
-        images,
+        chosen,
     )
 
 

@@ -29,11 +29,13 @@ class Choice:
     :ivar asked: whether a fact asks for the factory's installer; without one, Talos's own is taken
         as long as it is published.
     :ivar file: the schematic's file; None for one that is given by its id, or for none.
+    :ivar kernel_arguments: those that the file adds.
     """
 
     images: Images
     asked: bool = False
     file: Path | None = None
+    kernel_arguments: tuple[str, ...] = ()
 
     @property
     def installer(self) -> str:
@@ -67,7 +69,8 @@ def read(facts: Facts, directory: Path) -> Choice:
     named, platform = facts.text(_FACTORY), facts.text(_PLATFORM)
     made_by = factory.parsed(named) if named else factory.PUBLIC_FACTORY
     path = directory / facts.text(FILE) if facts.text(FILE) else None
-    identifier = _id_of(facts, path, made_by) if path else facts.text(ID)
+    text = _text_of(facts, path) if path else ""
+    identifier = _id_of(text, path, made_by) if path else facts.text(ID)
     secure_boot = facts.yes(_SECURE_BOOT)
     images = Images(
         schematic=identifier or schematic.PLAIN,
@@ -78,7 +81,7 @@ def read(facts: Facts, directory: Path) -> Choice:
         secure_boot=secure_boot,
     )
     asked = bool(identifier or named or secure_boot or platform != factory.METAL)
-    return Choice(images, asked, path)
+    return Choice(images, asked, path, schematic_rules.kernel_arguments(text))
 
 
 def with_id(facts: Mapping[str, str], choice: Choice) -> dict[str, str]:
@@ -132,16 +135,18 @@ def _check_secure_boot(path: Path, node: str, facts: Facts, *, secure_boot: bool
     schematic_rules.check_secure_boot(text, path, node, setting, secure_boot=secure_boot)
 
 
-def _id_of(facts: Facts, path: Path, made_by: Factory) -> str:
-    """The id of the schematic in a file."""
+def _text_of(facts: Facts, path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise facts.wrong(
             FILE,
             f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}",
             f"It names a YAML file in {path.parent}, e.g. {FILE}=schematic.yaml",
         ) from None
+
+
+def _id_of(text: str, path: Path, made_by: Factory) -> str:
     identifier = schematic.schematic_id(text, path, made_by)
     schematic_rules.check(text, path)
     return identifier

@@ -9,10 +9,11 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from talosmake.inventory import factory
+from talosmake.inventory import factory, schematic_rules
 from talosmake.inventory.disks import disks
 from talosmake.inventory.fact_values import Facts
 from talosmake.inventory.factory import Images
+from talosmake.inventory.image_facts import Choice
 from talosmake.inventory.machines import (
     Accelerator,
     Boot,
@@ -58,7 +59,7 @@ def read(
     facts: Mapping[str, str],
     env_file: Path,
     nodes: Sequence[Node],
-    images: Images,
+    chosen: Choice,
 ) -> Vms:
     """The virtual machines that the nodes of an environment are.
 
@@ -66,7 +67,7 @@ def read(
     :param endpoint: the URL of the Kubernetes API; its address is one of the network's, too.
     :param facts: of the environment, with ``LIBVIRT_URI`` and the workflow's defaults.
     :param nodes: with facts of their own.
-    :param images: those of the Image Factory's that the environment's facts ask for.
+    :param chosen: the Image Factory's images that the environment's facts ask for.
     :raises InventoryError: for the first mistake, with the file it stands in.
     """
     read = Facts(facts, (env_file,))
@@ -76,8 +77,8 @@ def read(
         uri=read.text(URI),
         network=network,
         storage=_storage(read, environment),
-        boot=_boot(read, images),
-        machines=tuple(_vm(node, owner, read, images) for node in nodes),
+        boot=_boot(read, chosen),
+        machines=tuple(_vm(node, owner, read, chosen.images) for node in nodes),
         stop_timeout=read.whole("VM_STOP_TIMEOUT"),
     )
 
@@ -221,7 +222,8 @@ def _storage(facts: Facts, environment: str) -> Storage:
     return Storage(name, stable_uuid(environment, "pool"), path.rstrip("/") or "/")
 
 
-def _boot(facts: Facts, images: Images) -> Boot:
+def _boot(facts: Facts, chosen: Choice) -> Boot:
+    images = chosen.images
     kernel, initramfs = facts.text("TALOS_KERNEL"), facts.text("TALOS_INITRAMFS")
     if kernel == _OF_FACTORY and not initramfs:
         initramfs = _OF_FACTORY
@@ -233,6 +235,8 @@ def _boot(facts: Facts, images: Images) -> Boot:
     if kernel:
         _check_kernel(facts, images)
         usual = _KERNEL_ARGUMENTS.format(platform=images.platform)
+        if kernel == _OF_FACTORY:
+            usual = schematic_rules.command_line(usual, chosen.kernel_arguments)
         both = (
             _image(facts, ImageKind.KERNEL, kernel, images),
             _image(facts, ImageKind.INITRAMFS, initramfs, images),

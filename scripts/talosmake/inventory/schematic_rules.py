@@ -7,7 +7,7 @@ its first image is asked for, by a node's upgrade (siderolabs/image-factory: int
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ _EXTENSIONS = ("customization", "systemExtensions", "officialExtensions")
 _SECURE_BOOT = ("customization", "secureboot")
 _ENROLL = (*_SECURE_BOOT, "enrollKeys")
 _BOOTLOADER = ("customization", "bootloader")
+# Arguments of the kernel that a schematic replaces, and does not add to.
+_REPLACED = {"console", "talos.platform"}
 # How systemd-boot enrolls keys (Talos: imager/profile, SDBootEnrollKeys).
 _ENROLLED = ("if-safe", "manual", "force", "off")
 
@@ -31,6 +33,35 @@ def extensions(text: str) -> list[str]:
     """The names of a schematic's system extensions."""
     found = lookup(_parsed(text), *_EXTENSIONS)
     return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def kernel_arguments(text: str) -> tuple[str, ...]:
+    """A schematic's extra arguments for the kernel, each by itself."""
+    found = lookup(_parsed(text), "customization", "extraKernelArgs")
+    return tuple(" ".join(found).split()) if isinstance(found, list) else ()
+
+
+def command_line(usual: str, extra: Sequence[str]) -> str:
+    """A kernel's command line with a schematic's arguments, as in the images made of it.
+
+    Consoles and the platform take the place of the usual ones; ``-name`` and ``-name=value`` take
+    such away (siderolabs/talos: pkg/imager; siderolabs/go-procfs: AppendAll).
+    """
+    replaced = {_name(one) for one in extra} & _REPLACED
+    arguments = [one for one in usual.split() if _name(one) not in replaced]
+    for one in extra:
+        negated = one[1:] if len(_name(one)) > 1 and one.startswith("-") else ""
+        if not negated:
+            arguments.append(one)
+        elif negated.partition("=")[2]:
+            arguments = [other for other in arguments if other != negated]
+        else:
+            arguments = [other for other in arguments if _name(other) != _name(negated)]
+    return " ".join(arguments)
+
+
+def _name(argument: str) -> str:
+    return argument.partition("=")[0]
 
 
 def check(text: str, path: Path) -> None:
