@@ -72,7 +72,7 @@ def running(identifier: str, role: str = "controlplane", name: str = "talos-test
 @pytest.mark.parametrize("contract", talos_configs.CONTRACTS)
 def test_guard_reads_who_a_node_is_from_either_layout(dev: Environment, contract: str) -> None:
     config = talos_configs.text(contract, "controlplane").encode()
-    cluster = guard.Cluster("<cluster.id>", "talos-test")
+    cluster = guard.ClusterIdentity("<cluster.id>", "talos-test")
     assert guard.cluster_of(config) == cluster
     guard.check_cluster(dev, dev.first_control_plane, config, cluster)
 
@@ -93,14 +93,14 @@ def test_guard_reads_who_a_node_is_from_either_layout(dev: Environment, contract
 def test_guard_takes_nothing_unknown_for_the_same(
     dev: Environment, config: bytes, identifier: str
 ) -> None:
-    wanted = guard.Cluster(identifier, "talos-test")
+    wanted = guard.ClusterIdentity(identifier, "talos-test")
     with pytest.raises(NodeError, match=r"another cluster\.id: it has (none|other=…), this"):
         guard.check_cluster(dev, dev.first_control_plane, config, wanted)
 
 
 def test_guard_compares_names_of_a_shared_bundle(dev: Environment) -> None:
     shared = replace(dev, shares_bundle_with=("prod",))
-    wanted = guard.Cluster("one=", "talos-test")
+    wanted = guard.ClusterIdentity("one=", "talos-test")
     node = shared.first_control_plane
     guard.check_cluster(shared, node, running("one="), wanted)
     with pytest.raises(NodeError, match=r"another cluster\.clusterName: it has other, this"):

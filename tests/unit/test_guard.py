@@ -12,7 +12,7 @@ from talosmake.checks import lint
 from talosmake.inventory import environments, places
 from talosmake.inventory.model import Environment
 from talosmake.rollout import guard
-from talosmake.rollout.guard import Cluster
+from talosmake.rollout.guard import ClusterIdentity
 from tests.project import Project
 
 
@@ -35,15 +35,17 @@ def shared(alone: Environment) -> Environment:
 @pytest.mark.parametrize(
     ("has", "wanted"),
     [
-        (_running("''", "a"), Cluster("", "a")),
-        (b"machine: {type: controlplane}\n", Cluster("", "")),
-        (b"machine: {type: controlplane}\ncluster: {id: null}\n", Cluster("", "")),
-        (_running("one=", "a"), Cluster("two=", "a")),
-        (b"", Cluster("", "")),
-        (b"kind: HostnameConfig\n", Cluster("", "")),
+        (_running("''", "a"), ClusterIdentity("", "a")),
+        (b"machine: {type: controlplane}\n", ClusterIdentity("", "")),
+        (b"machine: {type: controlplane}\ncluster: {id: null}\n", ClusterIdentity("", "")),
+        (_running("one=", "a"), ClusterIdentity("two=", "a")),
+        (b"", ClusterIdentity("", "")),
+        (b"kind: HostnameConfig\n", ClusterIdentity("", "")),
     ],
 )
-def test_unknown_cluster_is_never_the_same(alone: Environment, has: bytes, wanted: Cluster) -> None:
+def test_unknown_cluster_is_never_the_same(
+    alone: Environment, has: bytes, wanted: ClusterIdentity
+) -> None:
     with pytest.raises(NodeError, match=r"runs with another cluster\.id: it has (none|one=…), "):
         guard.check_cluster(alone, alone.first_control_plane, has, wanted)
 
@@ -52,7 +54,7 @@ def test_unknown_cluster_is_never_the_same(alone: Environment, has: bytes, wante
 def test_clusters_with_one_bundle_are_told_apart_by_name(
     alone: Environment, shared: Environment, name: str
 ) -> None:
-    running, wanted = _running("one=", name), Cluster("one=", "talos-test")
+    running, wanted = _running("one=", name), ClusterIdentity("one=", "talos-test")
     with pytest.raises(NodeError, match=r"another cluster\.clusterName: it has (other|none), this"):
         guard.check_cluster(shared, shared.first_control_plane, running, wanted)
     guard.check_cluster(shared, shared.first_control_plane, _running("one=", "talos-test"), wanted)
@@ -63,13 +65,15 @@ def test_clusters_with_one_bundle_are_told_apart_by_name(
 def test_names_that_nobody_knows_are_not_the_same(shared: Environment) -> None:
     nameless = b"machine: {type: controlplane}\ncluster: {id: one=}\n"
     with pytest.raises(NodeError, match=r"clusterName: it has none, this cluster's is not known"):
-        guard.check_cluster(shared, shared.first_control_plane, nameless, Cluster("one=", ""))
+        guard.check_cluster(
+            shared, shared.first_control_plane, nameless, ClusterIdentity("one=", "")
+        )
 
 
 def test_role_that_is_not_known_is_another(alone: Environment) -> None:
     running = b"machine: {}\ncluster: {id: one=}\n"
     with pytest.raises(NodeError, match=r"machine\.type: it has none, the config says"):
-        guard.check_cluster(alone, alone.first_control_plane, running, Cluster("one=", ""))
+        guard.check_cluster(alone, alone.first_control_plane, running, ClusterIdentity("one=", ""))
 
 
 def test_copy_of_a_bundle_is_shared_like_the_bundle(dev: Project, small: Project) -> None:

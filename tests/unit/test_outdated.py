@@ -224,7 +224,7 @@ def test_diff_compares_the_talos_too(
         assert "1 cannot be compared" in shown
         return
     assert found.differs is (answer == OLD)
-    assert found.said == (
+    assert found.summary == (
         "runs what is in Git"
         if answer == NEW
         else "runs the config in Git, but Talos v1.13.0, Git says v1.13.6"

@@ -45,7 +45,7 @@ def part(step: str, state: StepState = StepState.FRESH) -> NodePart:
 def test_what_a_node_said_counts(step: str, seen: NodeDiff, kind: str, state: str) -> None:
     asked = compared_with(part(step), seen)
     assert (asked.kind, asked.state) == (kind, state)
-    assert asked.live == (seen.error.message if seen.error else seen.said)
+    assert asked.live == (seen.error.message if seen.error else seen.summary)
 
 
 def test_files_count_where_no_node_was_asked() -> None:

@@ -123,7 +123,7 @@ def test_what_was_last_applied(upgrade: Upgrade) -> None:
     sha256 = hashlib.sha256(config).hexdigest()
     marker.write(environment.paths.applied(worker), step="applied", sha256=sha256)
     found = diff.to_applied(upgrade(), worker)
-    assert found.said == "differs from what was last applied"
+    assert found.summary == "differs from what was last applied"
     assert_shows_the_change_alone("\n".join(found.lines))
 
 

@@ -160,9 +160,9 @@ def _download(image: Image, temporary: files.Temporary) -> str:
         ) from None
 
 
-def _hint_of_factory(image: Image, said: str) -> str:
+def _hint_of_factory(image: Image, answer: str) -> str:
     """What to do where the Image Factory knows no such schematic; "" for anything else."""
-    if not (_OF_FACTORY.search(image.source) and said.startswith("HTTP 404")):
+    if not (_OF_FACTORY.search(image.source) and answer.startswith("HTTP 404")):
         return ""
     return (
         "The Image Factory has images of schematics alone that it was sent. Send them:  snakemake "

@@ -138,13 +138,13 @@ def _read_from(talosconfig: bytes) -> dict[str, object]:
     }
 
 
-def _is_good_with(environment: Environment, access: Access, said: Mapping[str, object]) -> bool:
+def _is_good_with(environment: Environment, access: Access, recorded: Mapping[str, object]) -> bool:
     """Whether a certificate that is there fits a bundle, of which only the form is another one."""
-    cas = said.get("bundle_cas")
+    cas = recorded.get("bundle_cas")
     return (
         isinstance(cas, list)
-        and said.get("ca") == cas[0]
-        and not problem_of(environment, access, said)
+        and recorded.get("ca") == cas[0]
+        and not problem_of(environment, access, recorded)
     )
 
 
@@ -204,10 +204,10 @@ def _locked(environment: Environment) -> Iterator[None]:
         yield
 
 
-def _write_marker(environment: Environment, access: Access, **said: object) -> None:
-    """Write a certificate's marker; what is not ``said`` stays as it is in it."""
+def _write_marker(environment: Environment, access: Access, **changed: object) -> None:
+    """Write a certificate's marker; what is not ``changed`` stays as it is in it."""
     kept = {key: v for key, v in facts(environment, access).items() if key not in _OF_A_MARKER}
-    content: Any = {"step": "certificate", "revision": "", **kept, **said}
+    content: Any = {"step": "certificate", "revision": "", **kept, **changed}
     marker.write(marker_file(environment, access), **content)
 
 

@@ -60,7 +60,7 @@ _SHORTEST = 6
 
 
 @dataclass(frozen=True)
-class Difference:
+class OtherCluster:
     """A place where a config says that it is of another cluster.
 
     :ivar fact: what of cluster.env it differs from; "" for the bundle.
@@ -95,7 +95,7 @@ def of(document: Mapping[str, Any]) -> Document:
 
 def differences(
     config: Mapping[Document, Any], base: Mapping[Document, Any], bundle: Any, *, secret: bool
-) -> list[Difference]:
+) -> list[OtherCluster]:
     """Where a config is of another cluster than the generated one.
 
     What the bundle has is right everywhere: a worker may be given what only control planes need.
@@ -111,7 +111,7 @@ def differences(
         fact = _PLACES.get((document, keys), "")
         value = value_at(config, document, keys)
         if _plain(value, fact) not in wanted:
-            found.append(Difference(document, keys, fact, not value))
+            found.append(OtherCluster(document, keys, fact, not value))
     return found
 
 
@@ -126,7 +126,7 @@ def value_at(config: Mapping[Document, Any], document: Document, keys: Keys) -> 
     return value if isinstance(value, str) else ""
 
 
-def layer_of(stages: Sequence[Mapping[Document, Any]], place: Difference) -> int:
+def layer_of(stages: Sequence[Mapping[Document, Any]], place: OtherCluster) -> int:
     """The number of the layer that gave a place its value, from 0.
 
     :param stages: the documents without any layer, and after each of them.
@@ -136,7 +136,7 @@ def layer_of(stages: Sequence[Mapping[Document, Any]], place: Difference) -> int
 
 
 def refused(
-    found: Sequence[tuple[Difference, str]], node: str, bundle: str, env_file: str
+    found: Sequence[tuple[OtherCluster, str]], node: str, bundle: str, env_file: str
 ) -> PatchError:
     """The error for places that say that a node is of another cluster; it shows no value.
 

@@ -125,7 +125,7 @@ def _check_identity(
         )
 
 
-def _place(layer: Layer, place: identity.Difference) -> str:
+def _place(layer: Layer, place: identity.OtherCluster) -> str:
     """The file that sets a place, with its line where that can be told."""
     for number, document in enumerate(layer.patch.documents):
         if identity.of(document) == place.document and layer.position(number, place.keys):

@@ -55,7 +55,7 @@ class Against(StrEnum):
 class NodeDiff:
     """How a node is to Git.
 
-    :ivar said: in words.
+    :ivar summary: in words.
     :ivar lines: a unified diff, secrets redacted.
     :ivar error: why it could not be compared.
     :ivar talos: the Talos that it runs, where it was asked.
@@ -63,7 +63,7 @@ class NodeDiff:
     """
 
     node: Node
-    said: str
+    summary: str
     differs: bool = True
     lines: tuple[str, ...] = ()
     error: TalosmakeError | None = None
@@ -221,7 +221,7 @@ def report(environment: Environment, diffs: Sequence[NodeDiff], against: Against
     other = {Against.LIVE: "running", Against.APPLIED: "applied"}[against]
     lines = []
     for diff in diffs:
-        lines.append(f"{environment.name}/{diff.node.name}: {diff.said}")
+        lines.append(f"{environment.name}/{diff.node.name}: {diff.summary}")
         if diff.lines:
             name = diff.node.config_name
             lines += [f"--- {name} {other}", f"+++ {name} in Git", *diff.lines]

@@ -254,7 +254,7 @@ def compared_with(part: NodePart, seen: diff.NodeDiff | None) -> NodePart:
     """A node with what was found when it was asked."""
     if seen is None:
         return part
-    said = str(seen.error.message) if seen.error else seen.said
+    said = str(seen.error.message) if seen.error else seen.summary
     unknown = seen.error is not None
     differs = None if unknown else seen.differs
     return replace(

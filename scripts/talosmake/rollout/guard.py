@@ -84,7 +84,7 @@ def _tell_what_is_not_checked(environment: Environment, node: Node) -> None:
 
 
 @dataclass(frozen=True)
-class Cluster:
+class ClusterIdentity:
     """What tells a cluster from others, by a machine config or a bundle.
 
     :ivar identifier: the cluster's ID, which the bundle gives.
@@ -95,7 +95,9 @@ class Cluster:
     name: str
 
 
-def check_cluster(environment: Environment, node: Node, running: bytes, wanted: Cluster) -> None:
+def check_cluster(
+    environment: Environment, node: Node, running: bytes, wanted: ClusterIdentity
+) -> None:
     """Refuse a running node that is another cluster's, or has another role than in Git.
 
     That its certificate is by this cluster's CA is known before: else nothing could be asked.
@@ -136,9 +138,9 @@ def _another_node(environment: Environment, node: Node, difference: str) -> Node
     )
 
 
-def cluster_of(config: bytes) -> Cluster:
+def cluster_of(config: bytes) -> ClusterIdentity:
     """The cluster that a machine config is for."""
-    return Cluster(_value(config, layout.CLUSTER_ID), _value(config, layout.CLUSTER_NAME))
+    return ClusterIdentity(_value(config, layout.CLUSTER_ID), _value(config, layout.CLUSTER_NAME))
 
 
 def _short(identifier: str) -> str:

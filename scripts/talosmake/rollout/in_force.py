@@ -50,7 +50,7 @@ def _any(old: Any, new: Any) -> bool:
 
 
 def _of_etcd(old: Any, new: Any) -> bool:
-    """Its certificates are made anew while it runs; the rest is read when it starts."""
+    """Its certificates are made again while it runs; the rest is read when it starts."""
     return _without(old, "ca") != _without(new, "ca")
 
 

@@ -161,16 +161,16 @@ def _without_digest(image: str) -> str:
     return image.partition("@")[0]
 
 
-def runs(said: RunningTalos) -> Talos:
+def runs(answer: RunningTalos) -> Talos:
     """The Talos that a node runs, by what it says of itself.
 
     A node whose image is not the Image Factory's names no schematic. Without any extension it is as
     good as the factory's plain one; else nobody knows, and no schematic in Git is the same.
     """
-    named = [version for name, version in said.extensions if name == _EXTENSION]
+    named = [version for name, version in answer.extensions if name == _EXTENSION]
     if named:
-        return Talos(said.version, named[0])
-    return Talos(said.version, "" if said.extensions else PLAIN)
+        return Talos(answer.version, named[0])
+    return Talos(answer.version, "" if answer.extensions else PLAIN)
 
 
 def difference(running: Talos, git: Talos) -> Difference | None:

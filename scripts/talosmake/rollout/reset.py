@@ -229,7 +229,7 @@ def _check_right_node(environment: Environment, node: Node, live: Observation) -
         raise foreign(environment, node)
     if live.state is State.RUNNING:
         bundle = yaml.safe_load(bundles.bundle_of(environment))
-        wanted = guard.Cluster(str(bundle["cluster"]["id"]), environment.cluster.name)
+        wanted = guard.ClusterIdentity(str(bundle["cluster"]["id"]), environment.cluster.name)
         guard.check_cluster(environment, node, live.config, wanted)
         guard.check_machine(environment, node, secure_api(environment, node))
     elif live.state is State.MAINTENANCE:
