@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
+from talosmake.inventory.schematic import PLAIN
 from tests import factory
 from tests.project import Project
 
@@ -35,3 +40,23 @@ def test_listed_and_registered(dev: Project) -> None:
 def test_without_a_schematic_nothing_but_the_plain_one(dev: Project) -> None:
     shown = dev.ok("schematics", "-q", "all", "--config", "env=dev").output
     assert "installer   ghcr.io/siderolabs/installer:v1.13.0" in shown
+
+
+@pytest.mark.parametrize(
+    ("contract", "kind"), [("v1.13", ""), ("v1.14", "UnattendedInstallConfig")]
+)
+def test_installers_of_talos_1_14_in_both_layouts(dev: Project, contract: str, kind: str) -> None:
+    facts = dev.read("patches/envs/dev/cluster.env")
+    for name, value in {"TALOS_VERSION": "v1.14.1", "TALOS_CONTRACT": contract}.items():
+        facts = re.sub(rf"^{name}=.*$", f"{name}={value}", facts, flags=re.MULTILINE)
+    dev.write("patches/envs/dev/cluster.env", facts)
+    if kind:  # it has no machine.install
+        dev.write("patches/envs/dev/common.yaml", "")
+    dev.write("patches/envs/dev/workers/common.env", f"TALOS_SCHEMATIC_ID={'0a' * 32}\n")
+    dev.ok("render", "-j2", "--config", "env=dev")
+    base = "factory.talos.dev/metal-installer"
+    images = {"controlplane-cp_1": PLAIN, "worker-worker_1": "0a" * 32}
+    for name, schematic in images.items():
+        config = dev.read(f"rendered_configs/dev/{name}.yaml")
+        assert f"image: {base}/{schematic}:v1.14.1\n" in config
+        assert (f"kind: {kind}\n" in config) or not kind
