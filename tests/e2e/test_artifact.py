@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from talosmake.artifact import archive, pack, unpack
-from talosmake.base import this_run
+from talosmake.base import talosctls, this_run
 from talosmake.base.errors import ArtifactError
 from talosmake.base.redact import scalars
 from talosmake.inventory import environments
@@ -108,7 +108,7 @@ def test_same_commit_same_bytes_and_nothing_secret(committed: Project) -> None:
     manifest = json.loads(members["manifest.json"])
     assert manifest["commit"] == _git(committed, "rev-parse", "HEAD").strip()
     assert manifest["dirty"] is False
-    assert manifest["tools"]["talosctl"] == "1.13.0"
+    assert manifest["tools"]["talosctl"] == talosctls.default()
     assert sorted(manifest["configs"]) == [
         *("controlplane-cp_1", "controlplane-cp_2"),
         *("worker-worker_1", "worker-worker_2"),
@@ -117,7 +117,7 @@ def test_same_commit_same_bytes_and_nothing_secret(committed: Project) -> None:
     assert "zone: north" in config
     assert "token: <redacted>" in config
     validated = json.loads(members["validation.json"])["worker-worker_2"]
-    assert (validated["step"], validated["talosctl"]) == ("validated", "1.13.0")
+    assert (validated["step"], validated["talosctl"]) == ("validated", talosctls.default())
     assert members["lint.txt"].startswith(b"dev: ")
     assert members["apply.sh"].startswith(b"#!")
     assert b"password: <redacted>" in members["configs/worker-worker_1.yaml"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from talosmake.base import talosctls
 from talosmake.base.errors import ToolError
 from talosmake.inventory import environments
 from talosmake.machines import session
@@ -32,7 +33,7 @@ def examine(lab: Project, code: int) -> str:
 
 def test_before_and_after_a_run(lab: Project, network: str) -> None:
     shown = examine(lab, 0)
-    assert "ok       talosctl fits 1.13.0: " in shown
+    assert f"ok       talosctl fits {talosctls.default()}: " in shown
     assert "warning  this project is in no Git repository" in shown
     assert "lab: its throw-away secrets are made when they are needed" in shown
     assert "warning  lab: its nodes are not asked, as there is no talosconfig yet" in shown
@@ -64,7 +65,7 @@ def test_before_and_after_a_run(lab: Project, network: str) -> None:
 
 def test_machine_is_looked_at_without_an_environment(dev: Project) -> None:
     run = dev.snakemake("doctor", "-q", "all")
-    assert "talosctl fits 1.13.0: " in run.output
+    assert f"talosctl fits {talosctls.default()}: " in run.output
     assert "GiB of disk space are free here" in run.output
     assert "dev" not in re.findall(r"^(?:ok|warning|missing) +(\w+)", run.output, re.MULTILINE)
     assert run.code == 0, run.output
@@ -236,7 +237,8 @@ def test_tool_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(_: object) -> str:
         raise ToolError("sops: not found")
 
-    monkeypatch.setattr("talosmake.base.tools.require", missing)
+    for module in ("tools", "talosctls"):
+        monkeypatch.setattr(f"talosmake.base.{module}.require", missing)
     first, *others = doctor.programs([])
     assert first.verdict is Verdict.OK
     assert {check.verdict for check in others} == {Verdict.MISSING}

@@ -60,7 +60,7 @@ def _silent(address: str) -> Iterator[None]:
 def _until_talosctl_runs(
     process: subprocess.Popen[Any], meanwhile: Callable[[], None] = lambda: None
 ) -> None:
-    children = ["pgrep", "-P", str(process.pid), "-x", "talosctl"]
+    children = ["pgrep", "-P", str(process.pid), "-x", r"talosctl(-[0-9.]+)?"]
     end = time.monotonic() + 60
     while subprocess.run(children, capture_output=True, check=False).returncode:
         assert process.poll() is None

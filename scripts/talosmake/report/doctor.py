@@ -11,6 +11,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -40,23 +41,21 @@ KVM = Path("/dev/kvm")
 def programs(environments: Sequence[Environment]) -> Iterator[Check]:
     """Python, Snakemake and the pinned tools."""
     yield ok(f"Python {platform.python_version()}, Snakemake {version('snakemake')}")
-    for talosctl in sorted({one.cluster.talosctl for one in environments} or {talosctls.default()}):
-        try:
-            path = talosctls.require(talosctl)
-        except TalosmakeError as error:
-            yield failed(error)
-        else:
-            yield ok(f"talosctl is {talosctl}: {path}")
+    wanted = {one.cluster.talosctl for one in environments} or {talosctls.default()}
+    for talosctl in sorted(wanted, key=tools.numbers):
+        yield _fits("talosctl", talosctl, partial(talosctls.require, talosctl))
     needed = [tools.SOPS, tools.AGE, tools.AGE_KEYGEN]
     if any(one.cilium and one.cilium.install == "helm" for one in environments):
         needed.append(tools.HELM)
     for tool in needed:
-        try:
-            path = tools.require(tool)
-        except TalosmakeError as error:
-            yield Check(Verdict.MISSING, error.message, error.hint or f"Run: {_SETUP}")
-        else:
-            yield ok(f"{tool.name} fits {tool.pinned}: {path}")
+        yield _fits(tool.name, tool.pinned, partial(tools.require, tool))
+
+
+def _fits(name: str, pinned: str, require: Callable[[], str]) -> Check:
+    try:
+        return ok(f"{name} fits {pinned}: {require()}")
+    except TalosmakeError as error:
+        return Check(Verdict.MISSING, error.message, error.hint or f"Run: {_SETUP}")
 
 
 def disk_space(directory: Path) -> Check:
