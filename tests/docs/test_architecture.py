@@ -62,3 +62,19 @@ def test_modules_that_are_run_are_there(page: Path) -> None:
         if module.startswith("talosmake."):
             place = _PACKAGE.parent / f"{module.replace('.', '/')}.py"
         assert place.exists() or module == "venv", module
+
+
+def test_unit_tests_stand_where_their_modules_do() -> None:
+    """Beside the packages' directories are tests of what is in none, or in several of them."""
+    unit = REPOSITORY / "tests/unit"
+    modules: dict[str, set[str]] = {name: set() for name in _table()}
+    for path in _PACKAGE.glob("*/*.py"):
+        modules[path.parent.name].add(path.stem)
+    every = set().union(*modules.values())
+    for path in unit.rglob("test_*.py"):
+        subject = path.stem.removeprefix("test_")
+        if path.parent == unit:
+            assert subject not in every, f"{path} is to stand in its package's directory"
+            continue
+        names = modules[path.parent.name] | {path.parent.name}
+        assert subject.startswith(tuple(names)), f"{path} is named after no module"

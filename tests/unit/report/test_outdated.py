@@ -21,7 +21,7 @@ from talosmake.report import diff, outdated, status
 from talosmake.rollout import guard, installed
 from talosmake.rollout.installed import Talos
 from talosmake.talos.observe import Observation, State
-from tests.unit.test_installed import ENVIRONMENT, NODE, config
+from tests.unit.rollout.test_installed import ENVIRONMENT, NODE, config
 
 CONFIG = config("ghcr.io/siderolabs/installer:v1.13.6")
 WORKER = replace(NODE, name="w_1", address="10.0.0.2")

@@ -12,7 +12,7 @@ from talosmake.report import dag
 from talosmake.workflow import effects, run_view
 from talosmake.workflow.effects import RULES, Effect
 from tests.project import REPOSITORY
-from tests.unit.test_installed import ENVIRONMENT
+from tests.unit.rollout.test_installed import ENVIRONMENT
 
 _TEXTS = {
     path.relative_to(REPOSITORY).as_posix(): path.read_text()

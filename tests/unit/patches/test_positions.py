@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from talosmake.checks.finding import leaves
 from talosmake.patches import positions
 from talosmake.patches.patch import parse
-from tests.unit.test_patches import PATH
+from tests.unit.render.test_fit import PATH
 
 TEXT = """\
 # A comment.

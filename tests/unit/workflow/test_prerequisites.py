@@ -15,8 +15,8 @@ from talosmake.base.errors import SecretsError
 from talosmake.inventory.model import Cilium, CniInstall, Environment
 from talosmake.rollout import kubeconfig
 from talosmake.workflow import prerequisites, targets
-from tests.unit.test_installed import NODE
-from tests.unit.test_targets import DEV, WORKER
+from tests.unit.rollout.test_installed import NODE
+from tests.unit.workflow.test_targets import DEV, WORKER
 
 
 @pytest.fixture

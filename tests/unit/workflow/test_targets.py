@@ -14,7 +14,7 @@ from talosmake.inventory.model import Environment, Goal, Node, Role
 from talosmake.inventory.settings import Config
 from talosmake.report import status
 from talosmake.workflow import targets
-from tests.unit.test_installed import ENVIRONMENT, NODE
+from tests.unit.rollout.test_installed import ENVIRONMENT, NODE
 
 WORKER = Node("w_1", Role.WORKER, "w-1", "10.0.0.2", Path("x/w_1"), (), {})
 DEV = replace(ENVIRONMENT, nodes=(NODE, WORKER))

@@ -15,7 +15,7 @@ from talosmake.render.cilium_network import Subnets
 from talosmake.render.layers import NodeLayers
 from talosmake.secrets import bundles
 from tests.project import Project
-from tests.unit.test_cilium import HELM, JOB, OWN, dev, inlined, objects
+from tests.unit.render.test_cilium import HELM, JOB, OWN, dev, inlined, objects
 
 __all__ = ["dev"]
 SIX, FOUR = "fd00:10::/56", "10.7.0.0/16"
