@@ -10,11 +10,17 @@ from typing import Any
 import yaml
 
 from talosmake.base.redact import pem
+from talosmake.inventory.model import Cluster
 
 DIRECTORY = Path(__file__).parent / "golden/expected/talos"
 ROLES = ("controlplane", "worker")
 # A contract, and the Talos whose talosctl makes it.
 CONTRACTS = {"v1.13": "v1.13.0", "v1.14": "v1.14.1"}
+
+
+def cluster(contract: str) -> Cluster:
+    """The cluster whose configs these are."""
+    return Cluster("talos-test", "https://10.9.0.10:6443", CONTRACTS[contract], contract, "1.36.0")
 
 
 def text(contract: str, role: str) -> str:

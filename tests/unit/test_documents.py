@@ -196,6 +196,10 @@ def test_field_beside_the_document_that_a_contract_generates() -> None:
     ) in error.message
     assert "patches/common.yaml:4: machine.install: Talos refuses this" in error.message
     assert "or stay at an older TALOS_CONTRACT than v1.14, in cluster.env" in error.hint
+    assert "patches/common.yaml reaches environments of other contracts, too" in error.hint
+    own = parse(given.text, Path("patches/envs/dev/common.yaml"))
+    error = collisions.refused(found, [own], (1, 14), "dev/w", "cluster.env")
+    assert "reaches environments of other contracts" not in error.hint
 
 
 def test_document_beside_the_field_that_a_contract_generates() -> None:
@@ -206,9 +210,9 @@ def test_document_beside_the_field_that_a_contract_generates() -> None:
         "patches/common.yaml:2: the document KubeletConfig: Talos refuses this beside "
         "machine.kubelet, which configs of contract v1.13 have; for dev/w"
     )
-    assert error.hint == (
+    assert error.hint.startswith(
         "Write it in machine and cluster instead (machine.kubelet), or raise TALOS_CONTRACT in "
-        "cluster.env\nfrom v1.13 to v1.14, whose configs are made of such documents."
+        "cluster.env\nfrom v1.13 to v1.14, whose configs are made of such documents.\n"
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from talosmake.base.errors import PatchError
@@ -18,6 +19,10 @@ from talosmake.patches.positions import Keys
 
 # What is not there to Talos; an empty mapping is.
 _NOTHING: tuple[object, ...] = (None, "", [])
+_ALL = (
+    "\npatches/common.yaml reaches environments of other contracts, too: what they write in another"
+    "\nway belongs into each environment's own common.yaml."
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,14 @@ def refused(
     else:
         hint = f"Write it in machine and cluster instead ({fields}), or raise TALOS_CONTRACT in "
         hint += f"{env_file}\nfrom {version} to v1.14, whose configs are made of such documents."
+    if any(line.startswith(f"{patch.path}:") for line in lines for patch in _of_all(layers)):
+        hint += _ALL
     return PatchError("\n".join(dict.fromkeys(lines)), hint=hint)
+
+
+def _of_all(layers: Sequence[Patch]) -> list[Patch]:
+    """The patches that all environments share."""
+    return [patch for patch in layers if patch.path.parent == Path("patches")]
 
 
 def _lines(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from talosmake.patches import layout
 from talosmake.patches.layout import Place, Setting
 from talosmake.render import collisions
 from tests import talos_configs
+from tests.project import REPOSITORY
 
 BOTH = pytest.mark.parametrize("contract", talos_configs.CONTRACTS)
 
@@ -155,3 +157,15 @@ def test_inline_manifests_of_both_layouts() -> None:
     documents = yaml.load_all(INLINE, Loader=yaml.BaseLoader)
     found = [one for document in documents for one in layout.inline_manifests(document)]
     assert found == [("one", "a"), ("", "b"), ("", ""), ("two", "c")]
+
+
+def test_documentation_names_the_same_places() -> None:
+    page = (REPOSITORY / "docs/versions.md").read_text()
+    rows = re.findall(r"^\| [^|]+ \| `([^`]+)` \| `([^`]+)` \|$", page, re.MULTILINE)
+    known = {
+        setting.places[0].label: setting.places[1].label
+        for setting in vars(layout).values()
+        if isinstance(setting, Setting) and len(setting.places) == 2
+    }
+    assert len(rows) > 10
+    assert rows == [(legacy, known.get(legacy)) for legacy, _ in rows]
