@@ -8,7 +8,18 @@ from typing import Any
 
 from tests.project import REPOSITORY
 
-_PARTS = ("registry", "decide", "steps", "debian", "python", "programs", "guest", "demo", "whole")
+_PARTS = (
+    "registry",
+    "decide",
+    "steps",
+    "debian",
+    "python",
+    "go",
+    "programs",
+    "guest",
+    "demo",
+    "whole",
+)
 
 
 class SetUp:
