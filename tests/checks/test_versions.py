@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from talosmake.base import talosctls
 from talosmake.inventory import versions
 from tests.checks.test_checks import go
 from tests.project import REPOSITORY
@@ -40,17 +41,22 @@ def modules(version: str) -> bool:
     """Whether Talos's machinery of a version can be had."""
     module = f"github.com/siderolabs/talos/pkg/machinery@v{version}"
     command = ["go", "mod", "download", "-json", module]
-    where = REPOSITORY / "tools/talosctl"
+    where = REPOSITORY / "tools/talosctl/1.14"
     done = subprocess.run(command, cwd=where, capture_output=True, check=False, timeout=300)
     return done.returncode == 0
 
 
+def test_each_minor_version_has_a_table(refresh: ModuleType) -> None:
+    assert list(TABLE) == refresh.minors() == [talosctls.text(one) for one in talosctls.minors()]
+
+
 @pytest.mark.usefixtures("_go_on_path")
-def test_table_is_what_the_modules_say(refresh: ModuleType) -> None:
-    missing = [one for one in ("1.10.0", TABLE["talosctl"]) if not modules(one)]
+@pytest.mark.parametrize("minor", TABLE)
+def test_table_is_what_the_modules_say(refresh: ModuleType, minor: str) -> None:
+    missing = [one for one in ("1.10.0", TABLE[minor]["talosctl"]) if not modules(one)]
     if missing and not os.environ.get("CI"):
         pytest.skip(f"Talos's modules of {', '.join(missing)} cannot be had here")
-    assert refresh.table() == TABLE, "run: make versions"
+    assert refresh.table(minor) == TABLE[minor], "run: make versions"
 
 
 def test_only_what_is_new_is_told(refresh: ModuleType) -> None:

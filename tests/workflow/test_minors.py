@@ -56,3 +56,14 @@ def test_another_minor_version_renders_and_validates_again(three: Project) -> No
     run = three.ok("validate", "--config", "env=now")
     assert {"render_config:now/cp_1", "validate_config:now/cp_1"} <= run.jobs
     assert validated_by(three, "now") == talosctls.version_for("v1.14.1")
+
+
+def test_talosctl_that_is_not_there_is_told_before_the_first_job(three: Project) -> None:
+    three.environment("now", "TALOSCTL_VERSION=1.13.99\n", cluster_env(*VERSIONS["now"]))
+    error = three.fails("validate", "-j4", "--config", "env=now")
+    assert error.startswith("Error: talosctl 1.13.99 is needed, and not there\n")
+    assert "TALOSCTL_VERSION in cluster.env asks for it" in error
+    assert not (three.root / "rendered_configs/now/controlplane-cp_1.yaml").exists()
+    # The remedy that it names.
+    three.environment("now", cluster_env=cluster_env(*VERSIONS["now"]))
+    three.ok("validate", "--config", "env=now")

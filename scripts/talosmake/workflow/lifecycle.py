@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from talosmake.artifact import pack, unpack
-from talosmake.base import files, progress, streams, wait
+from talosmake.base import files, progress, streams, talosctls, wait
 from talosmake.checks import lint_rules
 from talosmake.inventory import elsewhere, locks, settings
 from talosmake.inventory.elsewhere import Clash
@@ -18,6 +18,8 @@ from talosmake.workflow import effects, jobs, leftovers, snakemake, targets
 from talosmake.workflow.effects import Effect
 
 _SNAKEMAKE = Path(".snakemake")
+# Rules with which most runs begin, and which call talosctl.
+_FIRST_CALLS = frozenset(("render_config", "validate_config", "talosconfig"))
 
 Environments = Mapping[str, Environment]
 
@@ -75,8 +77,12 @@ def begin(environments: Environments, due: Collection[str]) -> frozenset[str]:
     :param due: the rules that the run has jobs of.
     :raises BusyError: when another run is at work on an environment.
     :raises InventoryError: when machines would be touched that another environment has, too.
+    :raises ToolError: when the talosctl of an environment's Talos is not there.
     """
     wait.end_as_on_interrupt()
+    if _FIRST_CALLS & set(due):
+        for environment in environments.values():
+            talosctls.require(environment.cluster.talosctl)
     if _SNAKEMAKE.is_dir():
         files.ignore_all(_SNAKEMAKE)
     work = effects.work(due)

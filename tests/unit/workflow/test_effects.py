@@ -9,7 +9,7 @@ import pytest
 
 from talosmake.inventory.model import Goal
 from talosmake.report import dag
-from talosmake.workflow import effects, run_view
+from talosmake.workflow import effects, lifecycle, run_view
 from talosmake.workflow.effects import RULES, Effect
 from tests.project import REPOSITORY
 from tests.unit.rollout.test_installed import ENVIRONMENT
@@ -27,6 +27,10 @@ _RULES = {
 
 def test_table_has_all_rules_and_no_other() -> None:
     assert RULES.keys() == _RULES.keys(), "say in effects.RULES what a new rule does"
+
+
+def test_rules_before_which_talosctl_is_looked_for_are_there() -> None:
+    assert RULES.keys() >= lifecycle._FIRST_CALLS
 
 
 def test_every_rule_has_an_effect() -> None:
