@@ -19,6 +19,7 @@ from talosmake.checks import cilium_rules, environment_rules, network_rules, val
 from talosmake.checks.finding import EnvironmentView, Finding, NodeView
 from talosmake.inventory import environments, node_names
 from talosmake.inventory.model import Cilium, CniInstall, Environment, Role
+from talosmake.patches import layout
 from talosmake.patches.patch import Patch, parse
 from talosmake.render import cilium, cilium_network, collisions, fit, manifests
 from talosmake.render.layers import Layer
@@ -150,6 +151,19 @@ def test_document_of_control_planes_is_refused_where_workers_get_it(shared: bool
     with pytest.raises(PatchError, match=message):
         fit.check_role(given, Role.WORKER, shared=shared)
     fit.check_role(given, Role.CONTROLPLANE, shared=shared)
+
+
+@pytest.mark.parametrize("kind", sorted(layout.READ_ON_CONTROL_PLANES))
+def test_manifests_are_of_no_use_on_workers(dev: Environment, kind: str) -> None:
+    text = document(kind, "name: a\n")
+    message = rf"^patches/common\.yaml: the document {kind}: only control planes have this"
+    with pytest.raises(PatchError, match=message):
+        fit.check_role(patch(text), Role.WORKER, shared=False)
+    fit.check_role(patch(text), Role.WORKER, shared=True)
+    assert said(value_rules.control_plane_settings(view(dev, text, role=Role.WORKER))) == [
+        f"patches/common.yaml:2: {kind} a: only control planes have this, and it reaches workers"
+    ]
+    assert not said(value_rules.control_plane_settings(view(dev, text)))
 
 
 def test_encrypted_document_of_control_planes_shows_no_line() -> None:

@@ -17,7 +17,7 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _VERSION = re.compile(r"v?(\d+\.\d+\.\d+)")
 # Documents that Talos acts on where etcd runs, and nowhere else
 # (Talos docs: Virtual (shared) IP).
-_CONTROL_PLANE_KINDS = ("Layer2VIPConfig", "HCloudVIPConfig")
+_CONTROL_PLANE_KINDS = {"Layer2VIPConfig", "HCloudVIPConfig"} | layout.READ_ON_CONTROL_PLANES
 # A disk by its path in an expression (CEL): disk.dev_path == "/dev/sda".
 _DEV_PATH = re.compile(r"\bdev_path\s*==\s*([\"'])(?P<path>.*?)\1")
 # How null is written, as the loader of patches shows it.

@@ -237,6 +237,8 @@ CONTROL_PLANE_KINDS = frozenset(
         "KubeTalosAPIAccessConfig",
     )
 )
+# Documents that Talos takes on workers, and reads on control planes alone.
+READ_ON_CONTROL_PLANES = frozenset((INLINE_MANIFEST, "KubeExternalManifestConfig"))
 # What of v1alpha1 Talos refuses beside a document of each kind, or one that has a key (machinery
 # v1.14.1: V1Alpha1ConflictValidate). HostnameConfig is not here: the host name's layer sees to it.
 COLLISIONS: Mapping[str, tuple[str, ...]] = {

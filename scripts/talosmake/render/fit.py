@@ -145,6 +145,8 @@ def check_role(patch: Patch, role: Role, *, shared: bool) -> None:
 def _refuse_control_plane_settings(path: Path, document: dict[str, Any]) -> None:
     only = (f"cluster.{key}" for key in layout.CONTROL_PLANE_ONLY)
     found = [name for name in only if lookup(document, *name.split("."))]
+    if (kind := layout.kind_of(document)) in layout.READ_ON_CONTROL_PLANES:
+        found.append(f"the document {kind}")
     if found:
         raise PatchError(
             f"{path}: {', '.join(found)}: only control planes have this, and this is a worker",
