@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests import forked
 
@@ -39,6 +40,11 @@ class Run:
 
     code: int
     output: str
+
+    @property
+    def answer(self) -> Any:
+        """The JSON that was shown; talosctl warns before it of a node of another patch version."""
+        return json.loads(self.output[self.output.index("{") :])
 
     @property
     def jobs(self) -> set[str]:

@@ -171,7 +171,7 @@ _DEPLOY = ("deploy", "-j4", "--config", "env=lab", "artifact=../FILE.tar.gz")
 
 def _running(lab: Project, network: str) -> str:
     answer = lab.talosctl("lab", f"{network}.21", "get", "machineconfig", "v1alpha1", "-o", "json")
-    return str(json.loads(answer.output)["spec"])
+    return str(answer.answer["spec"])
 
 
 def test_deploys_what_was_reviewed(released: Project, network: str) -> None:

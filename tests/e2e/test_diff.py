@@ -35,7 +35,7 @@ def _sent(lab: Project) -> int:
 def _config(lab: Project, address: str, identifier: str) -> str:
     answer = lab.talosctl("lab", address, "get", "machineconfig", identifier, "-o", "json")
     assert answer.code == 0, answer.output
-    return str(json.loads(answer.output)["spec"])
+    return str(answer.answer["spec"])
 
 
 def _fault(lab: Project, address: str, fault: str) -> None:
