@@ -20,6 +20,8 @@ PACKAGE = REPOSITORY / "scripts/talosmake"
 CACHES = {
     "base.process.find": "where a program is; PATH does not change within a process",
     "base.program.version": "the program's own file",
+    "base.talosctls.minors": "the program's own file",
+    "base.talosctls.require": "a program beside it is the same as long as the process lives",
     "base.tools._registry": "the program's own file",
     "base.tools._pin": "the program's own file",
     "base.tools.require": "a program beside it is the same as long as the process lives",
@@ -31,6 +33,7 @@ CACHES = {
     "inventory.node_names._addresses_in": "size and time of the file are in the key",
     "inventory.node_names._name_in": "size and time of the file are in the key",
     "inventory.schematic._asked": "pure: the same text has the same ID",
+    "inventory.versions._tables": "the program's own table",
     "inventory.versions.known": "the program's own table",
     "machines.images._digest": "size and time of the file are in the key",
     "patches.comments": "pure",
