@@ -14,7 +14,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from talosmake.base import this_run
-from tests.project import BIN, CLUSTER_ENV, REPOSITORY, Project
+from tests.project import BIN, REPOSITORY, Project
 
 # What a shell starts in the background ignores Ctrl-C, and what nohup starts a closed terminal; so
 # would all that tests interrupt.
@@ -128,8 +128,13 @@ def dev(project: Project, _dev: Path) -> Project:
 
 
 @pytest.fixture
-def network(worker_id: str) -> str:
-    """The first three numbers of a /24 of loopback addresses that no other test uses."""
+def network(request: pytest.FixtureRequest, worker_id: str) -> str:
+    """The first three numbers of a /24 of loopback addresses that no other test uses.
+
+    For a cluster that runs already it is where that runs.
+    """
+    if "running" in request.fixturenames:
+        return str(request.getfixturevalue("running_network"))
     worker = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 99
     return f"127.{100 + worker}.{(os.getpid() * 7 + next(_fleets)) % 250 + 1}"
 
@@ -137,15 +142,7 @@ def network(worker_id: str) -> str:
 @pytest.fixture
 def lab(project: Project, network: str) -> Project:
     """A project with one environment of simulated nodes, lab: three control planes, two workers."""
-    simulated = CLUSTER_ENV.replace("10.9.0.10", f"{network}.11")
-    facts = "SIMULATED=true\nGOAL=bootstrapped\nNODE_TIMEOUT=30\nETCD_TIMEOUT=30\nCALL_TIMEOUT=5\n"
-    project.environment("lab", facts, cluster_env=simulated)
-    for number in (1, 2, 3):
-        address, mac = f"{network}.1{number}", f"NODE_MAC=52:54:00:00:00:1{number}\n"
-        project.node("lab", "control_planes", f"cp_{number}", address, mac)
-    for number in (1, 2):
-        address, mac = f"{network}.2{number}", f"NODE_MAC=52:54:00:00:00:2{number}\n"
-        project.node("lab", "workers", f"worker_{number}", address, mac)
+    project.lab(network)
     return project
 
 

@@ -114,6 +114,22 @@ class Project:
     def patch(self, env: str, role: str, node: str, text: str, name: str = "node.yaml") -> None:
         self.write(f"patches/envs/{env}/{role}/{node}/{name}", text)
 
+    def lab(self, network: str) -> None:
+        """An environment of simulated nodes, lab: three control planes, two workers.
+
+        :param network: the first three numbers of their addresses.
+        """
+        simulated = CLUSTER_ENV.replace("10.9.0.10", f"{network}.11")
+        facts = "NODE_TIMEOUT=30\nETCD_TIMEOUT=30\nCALL_TIMEOUT=5\n"
+        facts = f"SIMULATED=true\nGOAL=bootstrapped\n{facts}"
+        self.environment("lab", facts, cluster_env=simulated)
+        for number in (1, 2, 3):
+            address, mac = f"{network}.1{number}", f"NODE_MAC=52:54:00:00:00:1{number}\n"
+            self.node("lab", "control_planes", f"cp_{number}", address, mac)
+        for number in (1, 2):
+            address, mac = f"{network}.2{number}", f"NODE_MAC=52:54:00:00:00:2{number}\n"
+            self.node("lab", "workers", f"worker_{number}", address, mac)
+
     def command(self, *arguments: str) -> list[str]:
         return [str(BIN / "snakemake"), "-s", str(self.program / "Snakefile"), *arguments]
 
@@ -183,18 +199,31 @@ class Project:
     @contextlib.contextmanager
     def fleet(self, nodes: Sequence[dict[str, str]]) -> Iterator[Path]:
         """Simulated nodes that the workflow does not know of, with their state in fleet/."""
-        state = self.root / "fleet"
         self.write("fleet/nodes.json", json.dumps(nodes))
-        command = [str(BIN / "talos-simulator"), "serve", "--state", str(state)]
+        with self._simulator("fleet") as state:
+            yield state
+
+    @contextlib.contextmanager
+    def powered_on(self) -> Iterator[None]:
+        """The simulated nodes of the environment lab, as they were when they were stopped."""
+        with self._simulator(".simulator/lab"):
+            yield
+
+    @contextlib.contextmanager
+    def _simulator(self, directory: str) -> Iterator[Path]:
+        # As the workflow starts it, which may stop it, too.
+        state = self.root / directory
+        command = [str(BIN / "talos-simulator"), "serve", "--state", directory]
         with (state / "log").open("ab") as log:
             process = subprocess.Popen(
-                [*command, "--nodes", str(state / "nodes.json")],
+                [*command, "--nodes", f"{directory}/nodes.json"],
+                cwd=self.root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
         try:
-            end = time.monotonic() + 20
+            end = time.monotonic() + 60
             while not (state / "ready").exists():
                 assert process.poll() is None, (state / "log").read_text()
                 assert time.monotonic() < end, "the simulated nodes do not start"

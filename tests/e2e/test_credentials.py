@@ -38,9 +38,9 @@ def _alive(lab: Project, network: str) -> None:
     certificates.of_kubeconfig((lab.root / ROOT / "kubeconfig").read_bytes())
 
 
-def test_talosconfig(lab: Project, network: str) -> None:
+def test_talosconfig(running: Project, network: str) -> None:
     """Each time one job runs, no node is asked, and none is given anything."""
-    lab.ok(*UP)
+    lab = running
     calls = len(lab.read(".simulator/lab/log").splitlines())
     for what in ("expired", "only the lower lost", "of an older bundle", "both empty"):
         SPOILED[what](lab.root / ROOT, _bundle(lab))
@@ -53,8 +53,8 @@ def test_talosconfig(lab: Project, network: str) -> None:
         assert lab.ok(*UP).jobs == set()
 
 
-def test_changed_node_is_applied_with_a_new_certificate(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_changed_node_is_applied_with_a_new_certificate(running: Project, network: str) -> None:
+    lab = running
     SPOILED["expired"](lab.root / ROOT, _bundle(lab))
     patch = "machine:\n  sysctls:\n    vm.swappiness: '7'\n"
     lab.patch("lab", "workers", "worker_2", patch)
@@ -64,9 +64,9 @@ def test_changed_node_is_applied_with_a_new_certificate(lab: Project, network: s
     assert lab.ok(*UP).jobs == set()
 
 
-def test_what_changes_nodes_makes_it_anew_without_snakemakes_memory(lab: Project) -> None:
+def test_what_changes_nodes_makes_it_anew_without_snakemakes_memory(running: Project) -> None:
     """Without its records of parameters Snakemake sees no difference."""
-    lab.ok(*UP)
+    lab = running
     lab.remove(".snakemake")
     for command in (("rendered_configs/lab/state/worker-worker_1.applied",), ("reset",)):
         SPOILED["expired"](lab.root / ROOT, _bundle(lab))
@@ -78,8 +78,8 @@ def test_what_changes_nodes_makes_it_anew_without_snakemakes_memory(lab: Project
 
 
 @pytest.mark.parametrize("what", ["expired", "both lost", "of an older bundle"])
-def test_who_looks_needs_no_talosconfig(lab: Project, what: str) -> None:
-    lab.ok(*UP)
+def test_who_looks_needs_no_talosconfig(running: Project, what: str) -> None:
+    lab = running
     SPOILED[what](lab.root / ROOT, _bundle(lab))
     nodes = lab.ok("nodes", *UP).output
     assert len(re.findall(r" applied .* running$", nodes, re.M)) == 5
@@ -93,9 +93,9 @@ def test_who_looks_needs_no_talosconfig(lab: Project, what: str) -> None:
         assert "talosconfig:lab" in lab.ok("reset", *UP).jobs
 
 
-def test_with_which_role_nodes_are_asked(lab: Project, network: str) -> None:
+def test_with_which_role_nodes_are_asked(running: Project, network: str) -> None:
     """By the talosconfigs that a look leaves, tried on a node; docs/secrets.md has the list."""
-    lab.ok(*UP)
+    lab = running
     for target in ("nodes", "doctor"):
         lab.snakemake(target, *UP)
         assert (lab.root / ROOT / "state/talosconfig-reader").exists()
@@ -164,9 +164,9 @@ def test_kubeconfig(lab: Project, network: str) -> None:
 
 
 @pytest.mark.parametrize("lost", ["kubeconfig", "state/kubeconfig", "state/bootstrapped"])
-def test_with_a_dead_talosconfig_all_is_made_in_one_run(lab: Project, lost: str) -> None:
+def test_with_a_dead_talosconfig_all_is_made_in_one_run(running: Project, lost: str) -> None:
     """Behind a job that runs, Snakemake does not look at what only `ancient` files lead to."""
-    lab.ok(*UP)
+    lab = running
     SPOILED["expired"](lab.root / ROOT, _bundle(lab))
     (lab.root / ROOT / lost).unlink()
     rule = "bootstrap_cluster:lab" if "bootstrapped" in lost else "kubeconfig:lab"

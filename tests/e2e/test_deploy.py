@@ -48,8 +48,8 @@ def test_up_twice(lab: Project, network: str) -> None:
     assert "Nothing to be done" in second.output
 
 
-def test_lost_markers_change_nothing_on_the_nodes(lab: Project) -> None:
-    lab.ok(*UP)
+def test_lost_markers_change_nothing_on_the_nodes(running: Project) -> None:
+    lab = running
     applied = len(_log(lab, "ApplyConfiguration"))
     for marker in (lab.root / "rendered_configs/lab/state").glob("*"):
         if marker.suffix == ".applied" or marker.name == "bootstrapped":
@@ -61,8 +61,8 @@ def test_lost_markers_change_nothing_on_the_nodes(lab: Project) -> None:
     assert len(_log(lab, "Bootstrap")) == 1
 
 
-def test_changed_patch_reaches_one_running_node(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_changed_patch_reaches_one_running_node(running: Project, network: str) -> None:
+    lab = running
     lab.patch("lab", "workers", "worker_2", "machine:\n  sysctls:\n    vm.swappiness: '7'\n")
     run = lab.ok(*UP)
     assert run.jobs == {
@@ -100,8 +100,8 @@ def test_what_was_only_validated_reaches_all_nodes_in_one_run(lab: Project, befo
     assert lab.ok(*UP, *strict).jobs == set()
 
 
-def test_only_the_changed_of_what_was_validated_is_applied(lab: Project) -> None:
-    lab.ok(*UP)
+def test_only_the_changed_of_what_was_validated_is_applied(running: Project) -> None:
+    lab = running
     lab.patch("lab", "control_planes", "cp_2", _SYSCTL)
     lab.patch("lab", "workers", "worker_2", _SYSCTL)
     lab.ok("validate", *UP)
@@ -121,8 +121,8 @@ def test_bootstrap_alone_does_all_that_it_rests_on(lab: Project, network: str) -
     assert "apply_worker:lab/worker_1" in run.jobs
 
 
-def test_kubeconfig_follows_the_endpoint(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_kubeconfig_follows_the_endpoint(running: Project, network: str) -> None:
+    lab = running
     facts = lab.read("patches/envs/lab/cluster.env")
     [before] = re.findall(r"CLUSTER_ENDPOINT=(\S+)", facts)
     endpoint = f"https://{network}.12:6443"
@@ -134,8 +134,8 @@ def test_kubeconfig_follows_the_endpoint(lab: Project, network: str) -> None:
     assert lab.ok(*UP).jobs == set()
 
 
-def test_added_control_plane_joins(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_added_control_plane_joins(running: Project, network: str) -> None:
+    lab = running
     lab.node("lab", "control_planes", "cp_4", f"{network}.14")
     run = lab.ok(*UP)
     assert "apply_controlplane:lab/cp_4" in run.jobs
@@ -144,9 +144,9 @@ def test_added_control_plane_joins(lab: Project, network: str) -> None:
     assert lab.ok(*UP).jobs == set()
 
 
-def test_nodes_started_afresh_are_brought_up_again(lab: Project, network: str) -> None:
+def test_nodes_started_afresh_are_brought_up_again(running: Project, network: str) -> None:
     """The simulated nodes lost everything: what a node says wins over any marker."""
-    lab.ok(*UP)
+    lab = running
     lab.ok("simulator_stop", "--config", "env=lab")
     for path in (lab.root / ".simulator/lab").glob("127.*"):
         lab.remove(str(path.relative_to(lab.root)))
@@ -156,8 +156,8 @@ def test_nodes_started_afresh_are_brought_up_again(lab: Project, network: str) -
     assert _members(lab, f"{network}.12") == {"cp-1", "cp-2", "cp-3"}
 
 
-def test_refresh_drops_markers_that_no_longer_hold(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_refresh_drops_markers_that_no_longer_hold(running: Project, network: str) -> None:
+    lab = running
     reset = lab.talosctl("lab", f"{network}.22", "reset", "--graceful=false", "--reboot")
     assert reset.code == 0, reset.output
     run = lab.ok("refresh", "--config", "env=lab")
@@ -168,16 +168,16 @@ def test_refresh_drops_markers_that_no_longer_hold(lab: Project, network: str) -
     assert lab.ok(*UP).jobs == {"apply_worker:lab/worker_2"}
 
 
-def test_refresh_keeps_markers_of_nodes_that_do_not_answer(lab: Project) -> None:
-    lab.ok(*UP)
+def test_refresh_keeps_markers_of_nodes_that_do_not_answer(running: Project) -> None:
+    lab = running
     lab.ok("simulator_stop", "--config", "env=lab")
     run = lab.ok("refresh", "--config", "env=lab")
     assert run.output.count("marker kept") == len(NODES)
     assert len(list((lab.root / "rendered_configs/lab/state").glob("*.applied"))) == len(NODES)
 
 
-def test_node_table_shows_what_answers(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_node_table_shows_what_answers(running: Project, network: str) -> None:
+    lab = running
     run = lab.ok("nodes", "--quiet", "all", "--config", "env=lab")
     rows = {row.split()[0]: row.split() for row in run.output.splitlines() if network in row}
     assert rows["cp_1"] == [
@@ -224,9 +224,9 @@ def test_apply_sh_alone_brings_up_fresh_nodes(lab: Project, network: str) -> Non
     assert run.output.count("unchanged: the node already runs this config") == len(NODES)
 
 
-def test_what_apply_sh_sent_is_not_taken_for_what_the_workflow_applied(lab: Project) -> None:
+def test_what_apply_sh_sent_is_not_taken_for_what_the_workflow_applied(running: Project) -> None:
     """Git goes back to what was applied before: by contents, Snakemake would see no change."""
-    lab.ok(*UP)
+    lab = running
     lab.patch("lab", "workers", "worker_1", _SYSCTL)
     lab.ok("validate", *UP)
     assert _apply_sh(lab).code == 0
@@ -308,8 +308,8 @@ def test_unreachable_node_is_named_with_the_time(metal: Project, network: str) -
     assert "NODE_TIMEOUT" in error
 
 
-def test_foreign_cluster_is_refused(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_foreign_cluster_is_refused(running: Project, network: str) -> None:
+    lab = running
     for path in ("secrets", "rendered_configs"):
         lab.remove(path)
     error = lab.fails("apply", *UP)
@@ -320,8 +320,8 @@ def test_foreign_cluster_is_refused(lab: Project, network: str) -> None:
     assert "belongs to another cluster" in script.output
 
 
-def test_role_of_a_running_node_is_not_changed(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_role_of_a_running_node_is_not_changed(running: Project, network: str) -> None:
+    lab = running
     lab.remove("patches/envs/lab/workers/worker_2")
     lab.node("lab", "control_planes", "cp_4", f"{network}.22")
     error = lab.fails(*UP)

@@ -15,10 +15,10 @@ _NEEDS_REBOOT = "machine:\n  env:\n    A_NAME: x\n"
 
 
 @pytest.fixture
-def up(lab: Project) -> Project:
-    lab.patch("lab", "workers", "worker_1", _CHANGE.format(7))
-    lab.ok(*UP)
-    return lab
+def up(running: Project) -> Project:
+    running.patch("lab", "workers", "worker_1", _CHANGE.format(7))
+    running.ok(*UP)
+    return running
 
 
 def diff(lab: Project, code: int, *arguments: str) -> str:

@@ -54,8 +54,8 @@ def test_rejected_config_stops_with_the_nodes_words(lab: Project, network: str) 
     lab.ok(*UP)
 
 
-def test_node_with_a_foreign_certificate_is_refused(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_node_with_a_foreign_certificate_is_refused(running: Project, network: str) -> None:
+    lab = running
     _fault(lab, f"{network}.22", fault="wrong-certificate")
     lab.patch("lab", "workers", "worker_2", "machine:\n  sysctls:\n    vm.swappiness: '7'\n")
     error = lab.fails(*UP)
@@ -70,8 +70,10 @@ def test_slow_reboot_is_waited_for(lab: Project, network: str) -> None:
     assert "lab/cp_2: waiting for the secure API" in run.output
 
 
-def test_lost_first_control_plane_does_not_found_a_second_etcd(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_lost_first_control_plane_does_not_found_a_second_etcd(
+    running: Project, network: str
+) -> None:
+    lab = running
     reset = lab.talosctl("lab", f"{network}.11", "reset", "--graceful=false", "--reboot")
     assert reset.code == 0, reset.output
     lab.ok("refresh", "--config", "env=lab")

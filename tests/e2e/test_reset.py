@@ -34,9 +34,8 @@ def _marker(lab: Project, name: str) -> bool:
 
 
 @pytest.fixture
-def up(lab: Project) -> Project:
-    lab.ok(*UP)
-    return lab
+def up(running: Project) -> Project:
+    return running
 
 
 def test_worker_is_reset_on_request_and_brought_back(up: Project, network: str) -> None:

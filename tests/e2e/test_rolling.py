@@ -32,8 +32,8 @@ def test_control_planes_one_by_one_once_bootstrapped(lab: Project) -> None:
     assert _most_at_once(second, "apply_controlplane") == 1
 
 
-def test_workers_by_the_configured_limit(lab: Project) -> None:
-    lab.ok(*UP)
+def test_workers_by_the_configured_limit(running: Project) -> None:
+    lab = running
     lab.write("patches/envs/lab/workers/common.yaml", _SYSCTL)
     run = lab.ok(*UP, "workers_at_once=1")
     assert len([job for job in run.jobs if job.startswith("apply_worker")]) == 2
@@ -78,8 +78,8 @@ def _fault(lab: Project, text: str) -> None:
     temporary.rename(lab.root / ".simulator/lab/faults.json")
 
 
-def test_who_left_etcd_joins_before_another_reboots(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_who_left_etcd_joins_before_another_reboots(running: Project, network: str) -> None:
+    lab = running
     lab.ok("reset", "--config", "env=lab", "node=cp_3", "confirm=cp_3")
     lab.write(_CONTROL_PLANES, _NEEDS_REBOOT.format("one"))
     before = len(_boots(lab))
@@ -169,9 +169,9 @@ def test_modes(metal: Project, network: str) -> None:
     assert "A_NAME" in running.output
 
 
-def test_one_by_one_also_without_the_marker(lab: Project, network: str) -> None:
+def test_one_by_one_also_without_the_marker(running: Project, network: str) -> None:
     """As in a new checkout: that the cluster is bootstrapped, its nodes say."""
-    lab.ok(*UP)
+    lab = running
     lab.write(_CONTROL_PLANES, _SYSCTL)
     for path in (lab.root / "rendered_configs/lab/state").glob("*"):
         if path.name == "bootstrapped" or path.suffix == ".applied":

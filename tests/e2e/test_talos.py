@@ -63,8 +63,8 @@ def test_a_raised_version_is_told_until_the_nodes_are_upgraded(lab: Project) -> 
     assert kept["version"] == "v1.13.6"
 
 
-def test_the_report_claims_no_talos_that_it_did_not_ask_for(lab: Project) -> None:
-    lab.ok(*UP)
+def test_the_report_claims_no_talos_that_it_did_not_ask_for(running: Project) -> None:
+    lab = running
     _raise_version(lab)
     lab.ok("report", "-q", "all", "-j4", "--config", "env=lab")
     page = lab.read("rendered_configs/lab/report.html")
@@ -95,8 +95,8 @@ def test_a_schematic_is_told_of_and_wins_where_a_patch_sets_the_image(lab: Proje
     assert f"TALOS_SCHEMATIC_ID={ONE}" in run.output
 
 
-def test_a_schematic_of_a_role_is_due_on_its_nodes_alone(lab: Project) -> None:
-    lab.ok(*UP)
+def test_a_schematic_of_a_role_is_due_on_its_nodes_alone(running: Project) -> None:
+    lab = running
     lab.write("patches/envs/lab/workers/common.env", f"TALOS_SCHEMATIC_ID={ONE}\n")
     image = f"{FACTORY}/{ONE}:v1.13.0"
     shown = lab.ok(*NODES).output
@@ -112,8 +112,8 @@ def test_a_schematic_of_a_role_is_due_on_its_nodes_alone(lab: Project) -> None:
     assert "lab: 0 of 5 nodes differ from Git" in lab.ok(*DIFF).output
 
 
-def test_a_node_that_is_off_is_not_asked_which_it_runs(lab: Project, network: str) -> None:
-    lab.ok(*UP)
+def test_a_node_that_is_off_is_not_asked_which_it_runs(running: Project, network: str) -> None:
+    lab = running
     _raise_version(lab)
     faults = {f"{network}.21": [{"fault": "refuse"}]}
     lab.write(".simulator/lab/faults.tmp", json.dumps(faults)).rename(
@@ -128,8 +128,8 @@ def test_a_node_that_is_off_is_not_asked_which_it_runs(lab: Project, network: st
     assert "Traceback" not in run.output
 
 
-def test_what_is_read_at_an_install_only_is_told(lab: Project) -> None:
-    lab.ok(*UP)
+def test_what_is_read_at_an_install_only_is_told(running: Project) -> None:
+    lab = running
     patch = "machine:\n  install:\n    extraKernelArgs: [quiet]\n    grubUseUKICmdline: false\n"
     lab.patch("lab", "workers", "worker_1", patch)
     names = "machine.install.extraKernelArgs, machine.install.grubUseUKICmdline"
