@@ -82,7 +82,13 @@ def test_what_a_kill_leaves_of_snakemake_needs_no_flags(dev: Project) -> None:
     process = dev.start("-j1", "--config", "env=dev")
     incomplete = dev.root / ".snakemake/incomplete"
     end = time.monotonic() + 60
-    while not (incomplete.is_dir() and any(incomplete.iterdir())) and time.monotonic() < end:
+    while process.poll() is None and time.monotonic() < end:
+        if incomplete.is_dir() and any(incomplete.iterdir()):
+            # It may have gone on meanwhile, to a moment between two jobs.
+            os.killpg(process.pid, signal.SIGSTOP)
+            if any(incomplete.iterdir()):
+                break
+            os.killpg(process.pid, signal.SIGCONT)
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
