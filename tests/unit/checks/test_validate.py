@@ -85,7 +85,7 @@ def test_warning_about_a_secret_with_a_fact_in_it(
     environment = environments.load("dev")
     worker = environment.workers[0]
     monkeypatch.setattr(
-        generate, "validate", lambda _: "* http://me:hunter2hunter2@10.9.0.21 is deprecated"
+        generate, "validate", lambda *_: "* http://me:hunter2hunter2@10.9.0.21 is deprecated"
     )
     machine_config.write_config(environment, worker)
     validate.validate_config(environment, worker)
