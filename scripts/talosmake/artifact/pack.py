@@ -13,7 +13,6 @@ from talosmake.artifact import archive
 from talosmake.base import files, git, marker
 from talosmake.base.errors import ArtifactError, InventoryError
 from talosmake.base.progress import say
-from talosmake.base.redact import pem_lines, scalars
 from talosmake.base.tools import AGE, HELM, SOPS, TALOSCTL
 from talosmake.checks import lint
 from talosmake.checks.finding import report
@@ -65,7 +64,7 @@ def make(environment: Environment) -> None:
     members = review(environment)
     members[MANIFEST] = _manifest(environment, commit, members, configs)
     members[SEAL] = (bundles.seal(environment, members[MANIFEST]) + "\n").encode()
-    refuse_leaks(members, _bundle_secrets(environment))
+    refuse_leaks(members, disclosure.bundle_forms(bundles.bundle_of(environment)))
     to = recipients(environment)
     if to:
         complete = {f"{name}.yaml": config for name, config in configs.items()}
@@ -152,15 +151,6 @@ def as_json(content: Mapping[str, object]) -> str:
 def sha256_of(content: bytes) -> str:
     """The SHA-256 of bytes, in hex."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _bundle_secrets(environment: Environment) -> list[str]:
-    """The secret values of the bundle: all but certificates and the cluster's public ID."""
-    [bundle] = disclosure.parsed(bundles.bundle_of(environment)).values()
-    public = {pair.get("crt") for pair in bundle["certs"].values()} | {bundle["cluster"]["id"]}
-    secret = [value for value in scalars(bundle) if value not in public]
-    lines = [line for value in secret for line in pem_lines(value)]
-    return [value for value in (*secret, *lines) if len(value) >= _SHORTEST]
 
 
 def refuse_leaks(members: Mapping[str, bytes], values: list[str]) -> None:

@@ -87,7 +87,8 @@ def encodings(secret: str) -> Iterator[str]:
     base64 its lines, other than those that say what it is (``-----BEGIN ...``).
     """
     content = secret.encode(errors="replace")
-    forms = {json.dumps(secret, ensure_ascii=False)[1:-1], *_decoded(secret)}
+    forms = {json.dumps(secret, ensure_ascii=ascii_)[1:-1] for ascii_ in (True, False)}
+    forms.update(_decoded(secret))
     if len(content) >= _SHORTEST:
         for shift in range(3):
             # What does not depend on the bytes beside it.

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from talosmake.base import marker
-from talosmake.base.errors import LintError
+from talosmake.base.errors import LintError, TalosmakeError
 from talosmake.base.progress import warn
 from talosmake.checks import lint_rules
 from talosmake.checks.environment_rules import key_values
@@ -25,7 +25,7 @@ from talosmake.inventory import elsewhere, node_names, places
 from talosmake.inventory.model import Environment, Node
 from talosmake.inventory.names import environment_names
 from talosmake.patches import inject
-from talosmake.render import cilium, machine_config, revisions, sources
+from talosmake.render import cilium, disclosure, machine_config, revisions, sources
 from talosmake.render.layers import NodeLayers
 
 
@@ -46,12 +46,31 @@ def of_node(
         config = environment.paths.config(node).read_bytes()
         own = own or NodeLayers(environment, node)
         view = node_view(own, config, str(validated.get("warnings", "")))
-        found = [asdict(finding) for finding in lint_rules.of_node(view)]
-        marker.write_reproducibly(path, of=key, findings=found)
+        found = lint_rules.of_node(view)
+        try:
+            found = _without_secrets(own, found)
+        except TalosmakeError as error:
+            return [asdict(_not_shown(finding, error)) for finding in found]
+        marker.write_reproducibly(path, of=key, findings=[asdict(finding) for finding in found])
         # As it is read the next time: a tuple is a list in JSON.
         kept = marker.read(path)
     findings = kept.get("findings")
     return findings if isinstance(findings, list) else []
+
+
+def _without_secrets(own: NodeLayers, found: list[Finding]) -> list[Finding]:
+    """The same without values of the bundle and of encrypted patches, which plain ones repeat."""
+    if not found:  # and then nothing has to be decrypted
+        return []
+    secrets = disclosure.secrets_of(own)
+    return [
+        replace(one, what=secrets.without(one.what), do=secrets.without(one.do)) for one in found
+    ]
+
+
+def _not_shown(finding: Finding, error: TalosmakeError) -> Finding:
+    said = f"what is found is not shown, as it may hold secrets: {error.message}"
+    return replace(finding, what=said, do=error.hint)
 
 
 def _key(environment: Environment, node: Node, validated: Mapping[str, object]) -> str:

@@ -15,7 +15,16 @@ import yaml
 
 from talosmake.base import files
 from talosmake.base.errors import TalosmakeError
-from talosmake.base.redact import REDACTED, WORDS, encodings, identifies, redact, secret_scalars
+from talosmake.base.redact import (
+    REDACTED,
+    WORDS,
+    encodings,
+    identifies,
+    pem_lines,
+    redact,
+    scalars,
+    secret_scalars,
+)
 from talosmake.base.secret_keys import in_value, secret_key
 from talosmake.inventory.model import Node
 from talosmake.patches.patch import Patch
@@ -86,6 +95,19 @@ def secrets_of(own: NodeLayers) -> Secrets:
     """
     lines = [line for line in patch_secrets(own.node, own.patches) if not _is_common(line)]
     return secrets_in([*bundles.secret_values(own.bundle), *lines], own.encrypted)
+
+
+def bundle_forms(bundle: bytes) -> list[str]:
+    """What stands for a secret of the bundle, in any form: all but certificates and the public ID.
+
+    For texts that are about other things, where a certificate is nothing to hide.
+    """
+    [values] = parsed(bundle).values()
+    public = {pair.get("crt") for pair in values["certs"].values()} | {values["cluster"]["id"]}
+    secret = [value for value in scalars(values) if value not in public]
+    found = [*secret, *(line for value in secret for line in pem_lines(value))]
+    forms = (form for value in found for form in (value, *encodings(value)))
+    return [form for form in forms if len(form) >= _SHORTEST]
 
 
 def message(own: NodeLayers, text: str) -> str:

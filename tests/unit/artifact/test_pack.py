@@ -93,8 +93,9 @@ def test_keys_of_all_places_where_sops_looks(
         age.decrypt(ciphertext, [keys[0].identity])
     with pytest.raises(SecretsError, match="age cannot decrypt: "):
         age.decrypt(ciphertext[:-1], [keys[2].identity])
+    other = "p" if keys[0].recipient.endswith("q") else "q"
     with pytest.raises(SecretsError, match="age cannot encrypt: ") as caught:
-        age.encrypt(b"", [keys[0].recipient[:-1] + "q"])
+        age.encrypt(b"", [keys[0].recipient[:-1] + other])
     assert keys[0].recipient[:-1] not in str(caught.value)
     monkeypatch.setenv("SOPS_AGE_KEY_FILE", "gone")
     with pytest.raises(SecretsError, match="gone: cannot be read"):

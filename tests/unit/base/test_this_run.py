@@ -183,7 +183,8 @@ def test_no_module_keeps_state() -> None:
 def test_caches_that_outlive_a_run_are_of_pure_functions() -> None:
     found = {one for name, module in modules() for one in caches(name, module)}
     allowed = {one for one in found if one in CACHES or one.rpartition(".")[0] in CACHES}
-    assert found == allowed
+    hint = "what a run remembers is a Memo (base/this_run.py); name here what is pure, with why"
+    assert found == allowed, hint
     named = {one if one in CACHES else one.rpartition(".")[0] for one in allowed}
     assert named == set(CACHES)
 
