@@ -215,7 +215,7 @@ def test_what_is_no_secret_is_shown(dev: Project) -> None:
     assert not [command for command, text in everything_shown(dev) if "shown-" not in text]
 
 
-@pytest.mark.parametrize("how", HOLDS)
+@pytest.mark.parametrize("how", ["itself", "a longer text", "base64", "JSON"])
 def test_no_refusal_shows_a_secret(dev: Project, how: str) -> None:
     """talosctl quotes what it refuses: keys that it does not know, values that do not fit."""
     held = repeat(dev, how)
