@@ -23,7 +23,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Hundreds of runs would compile this project's code anew.
+# Hundreds of runs would compile this project's code again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is slow at times; speed is measured in benchmarks.

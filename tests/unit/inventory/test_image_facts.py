@@ -266,15 +266,15 @@ def test_what_virtual_machines_cannot_be(small: Project, facts: str, message: st
 
 
 @pytest.mark.parametrize(
-    "mended",
+    "fixed",
     [
         "TALOS_PLATFORM=aws\nTALOS_KERNEL=factory\n",
         "TALOS_PLATFORM=aws\nTALOS_IMAGE=/srv/aws.iso\n",
         "TALOS_SECURE_BOOT=true\n",
     ],
 )
-def test_what_the_messages_about_virtual_machines_advise(small: Project, mended: str) -> None:
-    small.environment("dev", VMS + mended)
+def test_what_the_messages_about_virtual_machines_advise(small: Project, fixed: str) -> None:
+    small.environment("dev", VMS + fixed)
     assert dev().vms is not None
     small.environment("dev", "TALOS_ARCH=arm64\n")
     assert dev().vms is None
