@@ -25,9 +25,7 @@ rule diff:
 
 rule promote:
     input:
-        of_each(
-            targets.from_git("promote", partial(targets.promoted, config=CONFIG))
-        ),
+        of_each(targets.from_git("promote", partial(targets.promoted, config=CONFIG))),
     log:
         "logs/promote.log",
     run:

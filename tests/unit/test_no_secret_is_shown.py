@@ -250,7 +250,7 @@ def test_what_is_found_is_not_shown_where_nobody_knows_what_is_secret(
 
 
 @pytest.mark.parametrize("how", HOLDS)
-@pytest.mark.parametrize("secret", [TOKEN, OS_KEY])
+@pytest.mark.parametrize("secret", [TOKEN, OS_KEY], ids=["token", "key"])
 def test_no_artifact_is_made_with_a_secret(dev: Project, how: str, secret: str) -> None:
     """The last look, should all else fail."""
     environment = environments.load("dev")
