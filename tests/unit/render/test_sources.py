@@ -23,6 +23,7 @@ SECRET = "patches/envs/dev/workers/worker_1/node.sops.yaml"
 KEY = age.new_key()
 # For each fact of the run another value than without it.
 OF_THE_RUN = {
+    "TALOSCTL_VERSION": "1.13.7",
     "GOAL": "rendered",
     "LINT_OFF": "disk-path",
     "APPLY_MODE": "reboot",
