@@ -37,7 +37,7 @@ def running_config(cluster: Cluster, role: str, node: str) -> bytes:
     while True:
         answer = cluster.admin(node, "get", "machineconfig", "v1alpha1", "-o", "json")
         if answer.code == 0:
-            return str(json.loads(answer.output)["spec"]).encode()
+            return str(answer.answer["spec"]).encode()
         assert time.monotonic() < end, answer.output
         time.sleep(2)
 
