@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from talosmake.base import tools
+from talosmake.base import interruption, tools
 from talosmake.base.errors import ToolError
 from talosmake.base.tools import TALOSCTL, Tool, numbers
 
@@ -77,7 +77,13 @@ def require(version: str) -> str:
     """
     seen = []
     for path in _candidates(version):
-        found = tools.version_of(path, TALOSCTL)
+        try:
+            found = tools.version_of(path, TALOSCTL)
+        except ToolError as error:
+            if interruption.is_told():
+                raise
+            seen.append(error.message)
+            continue
         if found == version:
             return path
         seen.append(f"{path}: {f'version {found}' if found else 'does not tell its version'}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from talosmake.base import talosctls
+from talosmake.base import interruption, talosctls
 from talosmake.base.errors import ToolError
 from tests.project import REPOSITORY
 
@@ -103,6 +103,26 @@ def test_one_that_fails_is_not_taken(place: Place) -> None:
     path = place("a", "talosctl", "1.14.1")
     path.write_text("#!/bin/sh\necho 'Talos v1.14.1'; exit 1\n")
     with pytest.raises(ToolError, match="talosctl: does not tell its version"):
+        talosctls.require("1.14.1")
+
+
+def test_one_that_cannot_be_started_keeps_no_other_from_being_taken(place: Place) -> None:
+    broken = place("a", "talosctl-1.14", "1.14.1")
+    broken.write_bytes(b"\x7fELF of another architecture")
+    with pytest.raises(ToolError) as error:
+        talosctls.require("1.14.1")
+    assert error.value.message == (
+        f"talosctl 1.14.1 is needed, and not there\n{broken} cannot be started: Exec format error"
+    )
+    wanted = place("b", "talosctl", "1.14.1")
+    assert talosctls.require("1.14.1") == str(wanted)
+
+
+def test_an_interrupted_look_says_so(place: Place) -> None:
+    path = place("a", "talosctl", "1.14.1")
+    interruption.stop()
+    path.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(ToolError, match="interrupted"):
         talosctls.require("1.14.1")
 
 
