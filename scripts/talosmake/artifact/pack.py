@@ -30,8 +30,6 @@ VALIDATION, LINT, SCRIPT = "validation.json", "lint.txt", "apply.sh"
 FORMAT = 1
 # age's own kinds of recipients: X25519, and the hybrid one.
 _RECIPIENT = re.compile(r"age1(pq1)?[02-9ac-hj-np-z]{58,}")
-# Shorter values of a bundle are no secrets by themselves.
-_SHORTEST = 6
 
 
 def recipients(environment: Environment) -> list[str]:

@@ -48,11 +48,6 @@ def outlived(since: datetime, until: datetime, now: datetime) -> str:
     return ""
 
 
-def is_alive(since: datetime, until: datetime, now: datetime) -> bool:
-    """Whether a certificate is valid, past half of its life or not."""
-    return since - _SKEW <= now < until
-
-
 def shown(moment: datetime) -> str:
     """A moment for people, in UTC."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -121,12 +121,6 @@ def secret_values(bundle: bytes) -> list[str]:
     return [*values, *(line for value in values for line in pem_lines(value))]
 
 
-def fingerprint(environment: Environment) -> str:
-    """A short digest that tells bundles apart and reveals nothing: of the public Talos API CA."""
-    crt = yaml.safe_load(bundle_of(environment))["certs"]["os"]["crt"]
-    return hashlib.sha256(crt.encode()).hexdigest()[:16]
-
-
 def seal(environment: Environment, content: bytes) -> str:
     """A digest of the content that only those can make, or check, who have the bundle."""
     bundle = yaml.safe_load(bundle_of(environment))

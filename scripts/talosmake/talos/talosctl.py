@@ -111,7 +111,7 @@ def classify(stderr: str) -> Failure:
 class EtcdStatus:
     """What the etcd of a node says of itself.
 
-    :ivar member: its identifier, as in :class:`Member`.
+    :ivar member: its identifier, as in :class:`talosmake.talos.api.Member`.
     :ivar trouble: what it complains of; "" if it is a healthy member with a leader.
     """
 

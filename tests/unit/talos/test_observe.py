@@ -65,9 +65,6 @@ def test_same_documents_in_another_layout_are_the_same(documents: list[Any]) -> 
     assert observe.same_config(block.encode(), flow.encode())
 
 
-Calls = Callable[..., None]
-
-
 def failing(failure: Failure, message: str = "words") -> Callable[[Any], Any]:
     def call(_: Any) -> Any:
         raise CallError(failure, message)
