@@ -149,7 +149,7 @@ def _check_manifests(layers: Sequence[Patch], patches: Sequence[Patch]) -> None:
         manifests.check(
             [manifest for layer in layers for manifest in cilium.inline_manifests(layer)],
             more_elsewhere=any(
-                layout.values(patch.documents, layout.EXTRA_MANIFESTS) for patch in patches
+                layout.value(patch.documents, layout.EXTRA_MANIFESTS) for patch in patches
             ),
         )
 

@@ -251,6 +251,9 @@ def test_a_persons_inline_manifests_are_checked_beside_cilium(dev: Project) -> N
     inline("apps", config_map("a") + "  namespace: apps\n")
     with pytest.raises(PatchError, match="the namespace apps will not be there"):
         rendered("cp_1")
+    dev.write("patches/common.yaml", "cluster:\n  extraManifests: []\n")
+    with pytest.raises(PatchError, match="the namespace apps will not be there"):
+        rendered("cp_1")
     dev.write("patches/common.yaml", "cluster:\n  extraManifests: [https://example.org/a.yaml]\n")
     rendered("cp_1")
 
