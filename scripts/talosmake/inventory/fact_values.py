@@ -114,16 +114,23 @@ def place_in_config(*keys: str | int) -> str:
 def parsed(fact: Fact, text: str) -> Any:
     """What a text says where it is of the fact's type; else the text itself."""
     if fact.kind == "array":
-        return [_number(part) for part in text.split()]
+        return [_whole(part) for part in text.split()]
     if fact.kind == "boolean":
         return _WORDS.get(text, text)
-    return _number(text) if fact.kind in ("integer", "number") else text
+    if fact.kind == "integer":
+        return _whole(text)
+    return _number(text) if fact.kind == "number" else text
+
+
+def _whole(text: str) -> int | str:
+    """A whole number, in digits alone: patches may name it, and have it as it is written."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
 
 
 def _number(text: str) -> float | str:
     """A number; a whole one as such, with all its digits."""
-    if re.fullmatch(r"[0-9]{1,18}", text):
-        return int(text)
+    if isinstance(whole := _whole(text), int):
+        return whole
     try:
         value = float(text)
     except ValueError:
