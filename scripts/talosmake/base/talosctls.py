@@ -105,13 +105,18 @@ def _how(version: str) -> str:
 
 
 def _candidates(version: str) -> Iterator[str]:
-    """All talosctl that may be it, the likely ones first, each file once."""
+    """All talosctl that may be it, the likely ones first, each file once.
+
+    What goes by the name that it is called by, like a shim of mise's, is another one by each name.
+    """
     own = Path(sys.executable).parent
     directories = [str(own), *os.environ.get("PATH", os.defpath).split(os.pathsep)]
     seen = set()
     for name in (f"talosctl-{text(minor(version))}", "talosctl"):
         for directory in directories:
             path = shutil.which(name, path=directory) if directory else None
-            if path and (real := os.path.realpath(path)) not in seen:
-                seen.add(real)
+            real = os.path.realpath(path) if path else ""
+            one = real, "" if Path(real).name.startswith("talosctl") else name
+            if path and one not in seen:
+                seen.add(one)
                 yield path

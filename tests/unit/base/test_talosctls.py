@@ -132,3 +132,27 @@ def test_two_names_of_one_file_are_asked_once(place: Place) -> None:
     with pytest.raises(ToolError) as error:
         talosctls.require("1.14.1")
     assert error.value.message.count("version 1.13.0") == 1
+
+
+@pytest.mark.parametrize("broken", ["not a program of this machine", "#!/no/such/shell\n"])
+def test_one_that_cannot_be_started_hides_no_other(place: Place, broken: str) -> None:
+    path = place("a", "talosctl", "1.14.1")
+    path.write_text(broken)
+    wanted = place("b", "talosctl", "1.14.1")
+    assert talosctls.require("1.14.1") == str(wanted)
+    wanted.unlink()
+    talosctls.require.cache_clear()
+    with pytest.raises(ToolError) as error:
+        talosctls.require("1.14.1")
+    assert re.search(rf"\n{path} cannot be started: .+", error.value.message)
+
+
+def test_a_shim_is_asked_by_each_of_its_names(place: Place, tmp_path: Path) -> None:
+    """A link to mise, say, which is what it is called."""
+    mise = place("lib", "mise", "1.14.1")
+    mise.write_text(f'{mise.read_text()}[ "${{0##*/}}" = talosctl ]\n')
+    place("own", "talosctl-1.14", "1.14.1").unlink()
+    (tmp_path / "own/talosctl-1.14").symlink_to(mise)
+    place("shims", "talosctl", "1.14.1").unlink()
+    (tmp_path / "shims/talosctl").symlink_to(mise)
+    assert talosctls.require("1.14.1") == str(tmp_path / "shims/talosctl")
