@@ -211,18 +211,21 @@ def test_tests_need_all_that_there_is() -> None:
     [
         ([], {"1.13"}),
         (["TALOS_VERSION=v1.14.0\n", "TALOS_VERSION=v1.13.2\n"], {"1.13", "1.14"}),
-        (["A=1\nexport TALOS_VERSION='v1.12.4' # why\n"], {"1.12", "1.13"}),
-        (["defaults:\n  TALOS_VERSION: 1.14.1\n"], {"1.13", "1.14"}),
+        (["A=1\nexport TALOS_VERSION='v1.12.4' # why\n"], {"1.12"}),
+        (["defaults:\n  TALOS_VERSION: 1.14.1\n"], {"1.14"}),
+        (["TALOS_VERSION=v1.12.0\n", "TALOS_VERSION=v1.14.0\n"], {"1.12", "1.14"}),
         (["# TALOS_VERSION=v1.14.0\nMY_TALOS_VERSION=v1.12.0\n"], {"1.13"}),
-        (["TALOS_VERSION=v1.9.0\n"], {"1.12", "1.13"}),
+        (["TALOS_VERSION=v1.9.0\n"], {"1.12"}),
         (["TALOS_VERSION=v1.15.0\n"], {"1.13"}),
         (["TALOS_VERSION=\n"], {"1.13"}),
     ],
 )
 def test_the_talosctl_of_each_minor_version_in_use(texts: list[str], expected: set[str]) -> None:
-    """And the default one; what is newer than all is refused when the environment is read."""
-    wanted = {tool.minor for tool in setup.wanted_tools([], texts) if tool.minor}
-    assert wanted == expected
+    """Or the default one; what is newer than all is refused when the environment is read."""
+    wanted = [tool for tool in setup.wanted_tools([], texts) if tool.minor]
+    assert {tool.minor for tool in wanted} == expected
+    plain = [tool.minor for tool in wanted if "talosctl" in tool.names("talosctl")]
+    assert plain == ["1.13" if "1.13" in expected else max(expected)]
 
 
 def test_the_default_talosctl_has_its_plain_name_too() -> None:
@@ -300,6 +303,30 @@ def test_of_several_on_path_the_one_of_the_pinned_version_is_taken(
         link = set_up_in / f"bin/talosctl-{minor}"
         assert link.readlink() == set_up_in / minor / "talosctl"
     assert (set_up_in / "bin/talosctl").readlink() == set_up_in / "1.13/talosctl"
+
+
+def test_a_program_that_goes_by_its_name_is_called_by_it(
+    set_up_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shim of mise's is a link to mise, which looks by which name it was called."""
+    version = setup.pin_of(TOOLS["talosctl-1.14"])
+    mise = set_up_in / "lib/mise"
+    fake(mise, version)
+    mise.write_text(mise.read_text() + '[ "${0##*/}" = talosctl ]\n')
+    (set_up_in / "shims dir").mkdir()
+    (set_up_in / "shims dir/talosctl").symlink_to(mise)
+    monkeypatch.setenv("PATH", f"{set_up_in}/shims dir:/usr/bin:/bin")
+    setup.ensure_tool(TOOLS["talosctl-1.14"])
+    there = set_up_in / "bin/talosctl-1.14"
+    assert version in setup.output_of([str(there), "version"])
+    before = there.stat().st_ino
+    setup.ensure_tool(TOOLS["talosctl-1.14"])
+    assert there.stat().st_ino == before
+    # One that is not a shim is linked again.
+    monkeypatch.setenv("PATH", f"{set_up_in}/real:/usr/bin:/bin")
+    fake(set_up_in / "real/talosctl", version)
+    setup.ensure_tool(TOOLS["talosctl-1.14"])
+    assert there.readlink() == set_up_in / "real/talosctl"
 
 
 @pytest.mark.parametrize(

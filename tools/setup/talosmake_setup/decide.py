@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from talosmake_setup.registry import Tool, registry
 from talosmake_setup.steps import SetupError
@@ -92,24 +92,38 @@ def wanted_tools(parts: Iterable[str], facts: Sequence[str]) -> list[Tool]:
     :param facts: what stands in config.yaml and in the environments' env files.
     """
     wanted, minors = {"always", *parts}, used_minors(facts)
-    return [
-        tool
-        for tool in registry().values()
-        if wanted & set(tool.parts) or sets(tool.fact, facts) or tool.minor in minors
-    ]
+    return _with_a_plain_name(
+        [
+            tool
+            for tool in registry().values()
+            if wanted & set(tool.parts) or sets(tool.fact, facts) or tool.minor in minors
+        ]
+    )
 
 
 def used_minors(facts: Iterable[str]) -> set[str]:
     """The minor versions of Talos whose talosctl the environments need, e.g. ``1.13``.
 
-    What is older than all that are pinned is served by the oldest.
+    What is older than all that are pinned is served by the oldest; where no environment needs one
+    that is pinned, it is the default.
     """
     line = re.compile(
         r"""^[ \t]*(?:export\s+)?TALOS_VERSION[ \t]*[=:][ \t]*["']?v?(\d+\.\d+)""", re.MULTILINE
     )
-    pinned = sorted((tool.minor for tool in registry().values() if tool.minor), key=numbers)
+    tools = [tool for tool in registry().values() if tool.minor]
+    pinned = sorted((tool.minor for tool in tools), key=numbers)
     found = {version for text in facts for version in line.findall(text)}
-    return {pinned[0] if numbers(one) < numbers(pinned[0]) else one for one in found}
+    used = {pinned[0] if numbers(one) < numbers(pinned[0]) else one for one in found}
+    return used & set(pinned) or {tool.minor for tool in tools if tool.default}
+
+
+def _with_a_plain_name(tools: list[Tool]) -> list[Tool]:
+    """Where the default of what goes by minor versions is not among them, the newest stands in."""
+    of_minors = [tool for tool in tools if tool.minor]
+    if any(tool.default for tool in of_minors):
+        return tools
+    newest = max(of_minors, key=lambda tool: numbers(tool.minor))
+    return [replace(tool, default=True) if tool == newest else tool for tool in tools]
 
 
 def sets(fact: str, texts: Iterable[str]) -> bool:

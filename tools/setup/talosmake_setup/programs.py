@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -175,14 +176,34 @@ def _fitting(tool: Tool, program: str) -> Path | None:
 def _link(tool: Tool, programs: Mapping[str, Path]) -> None:
     for program, target in programs.items():
         for name in tool.names(program):
-            link = BIN / name
-            if link.is_symlink() and link.readlink() == target:
+            link, script = BIN / name, _script(program, name, target)
+            if _is_there(link, script, target):
                 continue
             temporary = BIN / f".{name}.tmp"
             temporary.unlink(missing_ok=True)
-            temporary.symlink_to(target)
+            if script:
+                temporary.write_text(script, encoding="utf-8")
+                temporary.chmod(0o755)
+            else:
+                temporary.symlink_to(target)
             temporary.replace(link)
             say(f".venv/bin/{name} is {target}")
+
+
+def _is_there(link: Path, script: str, target: Path) -> bool:
+    if link.is_symlink() or not script:
+        return link.is_symlink() and not script and link.readlink() == target
+    return link.is_file() and link.read_bytes() == script.encode()
+
+
+def _script(program: str, name: str, target: Path) -> str:
+    """What calls a program that does what its name says, as mise's shims do; "" for others.
+
+    By a link of another name it would be another program.
+    """
+    if name == target.name or target.resolve().name.startswith(program):
+        return ""
+    return f'#!/bin/sh\nexec {shlex.quote(str(target))} "$@"\n'
 
 
 def _build(tool: Tool, source: Path, home: Path, target: Path, flags: Sequence[str]) -> None:

@@ -88,12 +88,10 @@ def _tools(name: str, table: dict[str, Any]) -> Iterator[Tool]:
     if "minors" not in table:
         yield tool
     for minor in table.get("minors", ()):
-        default = minor == table["default"]
         yield replace(
             tool,
             name=f"{name}-{minor}",
             directory=f"{tool.directory}/{minor}",
-            parts=(*tool.parts, "always") if default else tool.parts,
             minor=minor,
-            default=default,
+            default=minor == table["default"],
         )
