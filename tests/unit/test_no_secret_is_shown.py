@@ -210,6 +210,25 @@ def test_no_command_shows_a_secret(dev: Project, how: str) -> None:
     assert not found
 
 
+@pytest.mark.parametrize("secret", [TOKEN, OS_KEY], ids=["token", "key"])
+def test_no_part_of_a_secret_is_left_where_a_finding_cuts(dev: Project, secret: str) -> None:
+    """Also in an item of a list that is put on one line."""
+    for number in (1, 2):
+        values = {
+            "env": {"LONG": f"{number}: {'x' * 30} {secret} {'y' * 30}"},
+            "certSANs": [f"{'x' * 30}.{secret}.{'y' * 30}"],
+            "kernel": {"modules": [{"name": "dummy", "parameters": [f"a={secret}"]}]},
+        }
+        text = yaml.safe_dump({"machine": values})
+        dev.write(f"{WORKER.format('dev')}/plain_{number}.yaml", text)
+    environment, _, _ = ready("dev")
+    found = report(environment, lint.findings(environment))
+    assert "machine.env.LONG: <redacted> takes the place of <redacted>" in found
+    assert "machine.certSANs: <redacted> is added by" in found
+    assert 'modules: {"name": "dummy", "parameters": ["<redacted>"]} is added by' in found
+    assert secret[:8] not in found
+
+
 def test_what_is_no_secret_is_shown(dev: Project) -> None:
     repeat(dev, "itself")
     assert not [command for command, text in everything_shown(dev) if "shown-" not in text]

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from talosmake.base.errors import TalosmakeError
 from talosmake.base.yamls import lookup
 from talosmake.inventory.elsewhere import Clash
 from talosmake.inventory.model import Environment, Node, natural
@@ -82,6 +83,8 @@ class NodeView:
     :ivar read_base: generates the config without any layer; only called where a rule needs it.
     :ivar read_cilium: reads Cilium's values; only called where a rule needs it.
     :ivar warnings: what ``talosctl validate`` warned of.
+    :ivar read_secrets: reads what is secret in its config; only called where a finding shows
+        something.
     """
 
     environment: Environment
@@ -91,6 +94,27 @@ class NodeView:
     read_base: Callable[[], bytes] = field(default=bytes, compare=False)
     warnings: str = ""
     read_cilium: Callable[[], Mapping[str, Any]] = field(default=dict, compare=False)
+    read_secrets: Callable[[], disclosure.Secrets] = field(
+        default=lambda: disclosure.secrets_in([], []), compare=False
+    )
+
+    @cached_property
+    def secrets(self) -> disclosure.Secrets:
+        """What is secret in its config, wherever it stands.
+
+        :raises TalosmakeError: as :func:`talosmake.render.disclosure.secrets_of`.
+        """
+        return self.read_secrets()
+
+    def hides(self, keys: Sequence[object], value: str) -> bool:
+        """Whether a value is secret as a whole; all are where nobody knows.
+
+        For values that are cut or put together for a message, in which no secret is found again.
+        """
+        try:
+            return self.secrets.hides_value(keys, value)
+        except TalosmakeError:
+            return True
 
     @cached_property
     def all_entries(self) -> list[Entry]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from talosmake.base.redact import REDACTED
 from talosmake.base.yamls import lookup
 from talosmake.checks.finding import Entry, Finding, NodeView, at, leaves
 from talosmake.inventory.model import Role
@@ -36,7 +37,7 @@ def doubled_item(view: NodeView) -> Iterator[Finding]:
                     first[this] = entry, (*keys, index)
                 elif _count(view, this) > 1:
                     other, at = first[this]
-                    shown = entry.shown(keys, _short(item))
+                    shown = entry.shown(keys, _short(view, keys, item))
                     yield Finding(
                         entry.where(*keys, index),
                         f"{entry.label(keys)}: {shown} is added by {other.where(*at)} already; "
@@ -78,9 +79,19 @@ def _canonical(item: object) -> str:
     return json.dumps(item, sort_keys=True)
 
 
-def _short(item: object) -> str:
-    text = item if isinstance(item, str) else json.dumps(item)
+def _short(view: NodeView, keys: Keys, item: object) -> str:
+    """A value on one line, cut; what is secret in it is hidden before, while it is whole."""
+    clear = _clear(view, keys, item)
+    text = clear if isinstance(clear, str) else json.dumps(clear)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _clear(view: NodeView, keys: Keys, item: Any) -> Any:
+    if isinstance(item, Mapping):
+        return {key: _clear(view, (*keys, str(key)), one) for key, one in item.items()}
+    if isinstance(item, list):
+        return [_clear(view, (*keys, index), one) for index, one in enumerate(item)]
+    return REDACTED if view.hides(keys, str(item)) else item
 
 
 def silent_override(view: NodeView) -> Iterator[Finding]:
@@ -95,11 +106,12 @@ def silent_override(view: NodeView) -> Iterator[Finding]:
             if earlier is None or before == value or earlier.layer is entry.layer:
                 continue
             if _literal(earlier, keys) and _literal(entry, keys) and not _announced(entry, keys):
-                old = earlier.shown(keys, _short(before))
+                old = earlier.shown(keys, _short(view, keys, before))
+                new = entry.shown(keys, _short(view, keys, value))
                 yield Finding(
                     entry.where(*keys),
-                    f"{entry.label(keys)}: {entry.shown(keys, _short(value))} takes the "
-                    f"place of {old} in {earlier.where(*keys)}",
+                    f"{entry.label(keys)}: {new} takes the place of {old} in "
+                    f"{earlier.where(*keys)}",
                     "If that is meant, say so in a comment there that starts with "
                     "'# overrides'; otherwise remove one of the two.",
                 )

@@ -48,7 +48,7 @@ def of_node(
         view = node_view(own, config, str(validated.get("warnings", "")))
         found = lint_rules.of_node(view)
         try:
-            found = _without_secrets(own, found)
+            found = _without_secrets(view, found)
         except TalosmakeError as error:
             return [asdict(_not_shown(finding, error)) for finding in found]
         marker.write_reproducibly(path, of=key, findings=[asdict(finding) for finding in found])
@@ -58,14 +58,12 @@ def of_node(
     return findings if isinstance(findings, list) else []
 
 
-def _without_secrets(own: NodeLayers, found: list[Finding]) -> list[Finding]:
+def _without_secrets(view: NodeView, found: list[Finding]) -> list[Finding]:
     """The same without values of the bundle and of encrypted patches, which plain ones repeat."""
     if not found:  # and then nothing has to be decrypted
         return []
-    secrets = disclosure.secrets_of(own)
-    return [
-        replace(one, what=secrets.without(one.what), do=secrets.without(one.do)) for one in found
-    ]
+    without = view.secrets.without
+    return [replace(one, what=without(one.what), do=without(one.do)) for one in found]
 
 
 def _not_shown(finding: Finding, error: TalosmakeError) -> Finding:
@@ -104,6 +102,7 @@ def node_view(own: NodeLayers, config: bytes = b"", warnings: str = "") -> NodeV
         ),
         warnings=warnings,
         read_cilium=partial(cilium.values_of, environment),
+        read_secrets=lambda: disclosure.secrets_of(own),
     )
 
 

@@ -20,11 +20,13 @@ from talosmake.base.redact import (
     REDACTED,
     WORDS,
     encodings,
+    forms_of,
     identifies,
     pem_lines,
     redact,
     scalars,
     secret_scalars,
+    without_forms,
 )
 from talosmake.base.secret_keys import in_value, secret_key
 from talosmake.inventory.model import Node
@@ -97,7 +99,11 @@ class Secrets:
 
     def without(self, text: str) -> str:
         """A message without what is secret wherever it stands."""
-        return redact(text, self.lines)
+        return without_forms(text, self._forms)
+
+    @cached_property
+    def _forms(self) -> Sequence[str]:
+        return forms_of(self.lines)
 
 
 def secrets_of(own: NodeLayers) -> Secrets:

@@ -15,7 +15,7 @@ CILIUM_LAYER = 1
 # What is refused of a config, and its `.validated` marker. All nodes are asked when it is raised.
 VALIDATE = 2
 # What lint finds. It reaches no node.
-LINT = 5
+LINT = 6
 # The talosconfig of a client certificate and endpoints.
 TALOSCONFIG = 1
 # apply.sh.

@@ -63,7 +63,8 @@ class Explanation:
     def shown(self, document: Document, keys: Keys, setting: Setting) -> str:
         """A value on one line, as YAML; a secret one redacted."""
         value = setting.value
-        text = value if isinstance(value, str) else ""
+        # What is empty or a switch is no secret; a number may be one.
+        text = "" if isinstance(value, bool | Mapping | list | None) else str(value)
         layer = self.sources[setting.layer].layer
         encrypted = layer is not None and layer.patch.secret and not identifies(document[0], keys)
         if encrypted or (text and self.secrets.hides_value(keys, text)):

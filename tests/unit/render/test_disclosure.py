@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from talosmake.base.redact import forms_of
 from talosmake.patches.patch import parse
 from talosmake.render import compare, disclosure
 from talosmake.render.disclosure import Secrets
@@ -188,3 +190,16 @@ def test_documents_that_come_and_go() -> None:
         "+kind: B",
         "+mtu: 2",
     ]
+
+
+def test_forms_of_secrets_are_made_once_for_many_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle has more than a thousand, and a finding of lint's is two texts for each node."""
+    made = Mock(wraps=forms_of)
+    monkeypatch.setattr(disclosure, "forms_of", made)
+    known = secrets("s3cret-value")
+    assert [known.without(text) for text in ("s3cret-value", "a s3cret-... b", "plain")] == [
+        "<redacted>",
+        "a <redacted> b",
+        "plain",
+    ]
+    made.assert_called_once()

@@ -55,3 +55,24 @@ def test_each_line_shown_can_be_asked_for() -> None:
     for line in lines(EXPLANATION)[::2]:
         path = line.rpartition(": ")[0]
         assert lines(EXPLANATION, path)[0] == line
+
+
+@pytest.mark.parametrize("number", [1234567, 123456.5])
+def test_number_at_a_key_of_a_secret_is_not_shown(number: float) -> None:
+    """What Talos only passes on, such as extraConfig, has numbers without quotes."""
+    config = {"machine": {"kubelet": {"extraConfig": {"password": number, "port": number}}}}
+    shown = lines(
+        Explanation([Source(BASE)], {("", ""): provenance.traced([config])}, secrets_in([], []))
+    )
+    assert shown[0] == "machine.kubelet.extraConfig.password: <redacted>"
+    assert shown[2] == f"machine.kubelet.extraConfig.port: {number}"
+
+
+def test_number_that_an_encrypted_patch_sets_elsewhere_is_not_shown() -> None:
+    config = {"machine": {"kubelet": {"extraConfig": {"a": 1234567, "b": True, "c": None}}}}
+    shown = lines(
+        Explanation(
+            [Source(BASE)], {("", ""): provenance.traced([config])}, secrets_in(["1234567"], [])
+        )
+    )
+    assert [line.rpartition(": ")[2] for line in shown[::2]] == ["<redacted>", "true", "null"]
