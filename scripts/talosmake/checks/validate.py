@@ -111,7 +111,9 @@ def _kernel_arguments(layers: Sequence[Patch]) -> list[str]:
     found = []
     for patch in layers:
         for number, document in enumerate(patch.documents):
-            for keys, _ in layout.found(document, layout.KERNEL_ARGUMENTS):
+            for keys, value in layout.found(document, layout.KERNEL_ARGUMENTS):
+                if not value:
+                    continue
                 # Lines of encrypted files are not those that one edits.
                 at = None if patch.secret else positions.of(patch.text).get((number, keys))
                 found.append(f"{patch.path}:{at.line}" if at else str(patch.path))

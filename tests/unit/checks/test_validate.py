@@ -98,6 +98,8 @@ def test_warning_about_a_secret_with_a_fact_in_it(
 def test_kernel_arguments_that_no_boot_loader_reads(
     small: Project, dev: Environment, path: str
 ) -> None:
+    # What says nothing is not named.
+    small.write("patches/envs/dev/common.yaml", "machine: {install: {extraKernelArgs: []}}\n")
     text = "machine:\n  install:\n    extraKernelArgs: [console=ttyS0]\n"
     small.write(path, encrypted(text, KEY.recipient, path) if ".sops." in path else text)
     environment = environments.load("dev")
