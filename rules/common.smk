@@ -34,7 +34,7 @@ from talosmake.workflow import origin
 origin.check(_root)
 
 from talosmake.base import progress
-from talosmake.inventory import elsewhere, settings
+from talosmake.inventory import elsewhere, named, settings
 from talosmake.report import dag
 from talosmake.workflow import effects, every, jobs, lifecycle, targets
 from talosmake.workflow import snakemake as internals
@@ -89,7 +89,8 @@ def environment_of(wildcards):
 
 
 def node_of(wildcards, role=""):
-    return environment_of(wildcards).node(role or wildcards.role, wildcards.node)
+    role = role or wildcards.role
+    return jobs.or_exit(named.of_role, environment_of(wildcards), role, wildcards.node)
 
 
 # What follows makes functions of an environment, or of a node, those that Snakemake asks for inputs

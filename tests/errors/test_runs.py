@@ -51,6 +51,13 @@ def test_missing_bundle_is_never_made_by_the_way(bare: Project) -> None:
     assert not Path(bare.env["SOPS_AGE_KEY_FILE"]).exists()
 
 
+@pytest.mark.parametrize("file", ["worker-cp_1.yaml", "state/worker-cp_1.applied"])
+def test_file_of_a_node_that_is_not_there(lab: Project, file: str) -> None:
+    error = lab.fails("-n", f"rendered_configs/lab/{file}", "--config", "env=lab")
+    assert "Error: lab has no node 'worker-cp_1'" in error
+    assert "-> There are: controlplane-cp_1, controlplane-cp_2" in error
+
+
 def test_error_is_shown_where_nothing_else_is(bare: Project) -> None:
     bare.ok("secrets", *GO)
     bare.patch("dev", "workers", "worker_1", "machine: {netwrok: {}}\n")

@@ -1,4 +1,4 @@
-"""Which machine a name on the command line means: ``node=`` and ``confirm=`` (pure).
+"""Which machine a name on the command line means: ``node=``, ``confirm=``, a file's (pure).
 
 In Git each name is one node's. Nodes that were removed from Git may have the name of one that is
 there; then role and name tell them apart, as in their files: ``worker-cp_1``.
@@ -25,9 +25,24 @@ def one(environment: Environment, nodes: Sequence[Node], name: str) -> Node:
         return found[0]
     if found:
         raise ambiguous(f"node={name}", (node.config_name for node in found))
-    names = [short(node, nodes) for node in nodes]
+    raise _missing(environment, [short(node, nodes) for node in nodes], name)
+
+
+def of_role(environment: Environment, role: str, name: str) -> Node:
+    """The node of a role and a name, as names of files have them.
+
+    :raises ConfigError: when there is none: somebody asked for the file of such a node.
+    """
+    try:
+        return environment.node(role, name)
+    except KeyError:
+        names = [node.config_name for node in environment.nodes]
+        raise _missing(environment, names, f"{role}-{name}") from None
+
+
+def _missing(environment: Environment, names: Sequence[str], name: str) -> ConfigError:
     near = get_close_matches(name, names, n=1)
-    raise ConfigError(
+    return ConfigError(
         f"{environment.name} has no node {name!r}" + (f"; did you mean {near[0]}?" if near else ""),
         hint=f"There are: {', '.join(names)}",
     )

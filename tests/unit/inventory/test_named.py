@@ -37,6 +37,16 @@ def test_a_name_that_nobody_has(small: Project) -> None:
     assert error.value.hint == "There are: cp_1, worker_1"
 
 
+def test_the_node_of_a_file(small: Project) -> None:
+    environment = environments.load("dev")
+    assert named.of_role(environment, "worker", "worker_1") == environment.workers[0]
+    for role, name in (("worker", "cp_1"), ("controlplane", "controlplane-cp_1")):
+        with pytest.raises(ConfigError) as error:
+            named.of_role(environment, role, name)
+        assert error.value.message.startswith(f"dev has no node '{role}-{name}'")
+        assert error.value.hint == "There are: controlplane-cp_1, worker-worker_1"
+
+
 def test_a_removed_node_of_the_same_name_is_not_guessed(small: Project) -> None:
     removed(small, "worker-cp_1")
     environment = environments.load("dev")
