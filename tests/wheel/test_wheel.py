@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.project import REPOSITORY
 from tests.wheel.conftest import Installed, Repository
 
 # For two at once.
@@ -41,6 +43,20 @@ def repository(tmp_path: Path, installed: Installed, net: str) -> Iterator[Repos
     repository = made(tmp_path / "data", installed, tmp_path / "home", net)
     yield repository
     repository.run("simulator_stop", "dev")
+
+
+def test_wheel_holds_what_the_workflow_needs_and_no_tests(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for part in ("Snakefile", "config", "profiles", "share", "examples", "requirements", "rules"):
+        inside = [REPOSITORY / part, *(REPOSITORY / part).rglob("*")]
+        files = [path for path in inside if path.is_file() and "__pycache__" not in path.parts]
+        assert {f"talosmake/program/{path.relative_to(REPOSITORY)}" for path in files} <= names
+    pins = (REPOSITORY / "tools").rglob("go.mod")
+    held = {f"talosmake/program/{path.relative_to(REPOSITORY)}" for path in pins} - names
+    # It asks the Image Factory's package for make versions, which a clone has.
+    assert held == {"talosmake/program/tools/platforms/go.mod"}
+    left_out = re.compile(r"_test\.go$|__pycache__|(^|/)tests?/|tools/versions/|\.pyc$")
+    assert [name for name in names if left_out.search(name)] == []
 
 
 def test_new_repository_renders_and_validates_at_once(tmp_path: Path, installed: Installed) -> None:
