@@ -255,10 +255,7 @@ def test_talosctl_of_a_minor_version_that_was_not_built(of_1_14: Environment, be
         f"talosctl {pinned} is needed, and not there",
         f"{beside}/talosctl: version {talosctls.default()}",
     ]
-    assert error.value.hint == (
-        "Run 'make setup' (talosmake setup in a repository of your own): it takes it from PATH or "
-        "builds it."
-    )
+    assert error.value.hint == "Run 'make setup': it takes it from PATH or builds it."
 
 
 def test_of_several_talosctl_on_path_the_right_one_is_called(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from talosmake.base import interruption
 from talosmake.base.errors import ToolError, ToolTimeoutError
+from talosmake.base.program import set_up
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def find(program: str) -> str:
     if found is None:
         raise ToolError(
             f"{program} is not installed",
-            hint="Run 'make setup': it takes it from PATH or builds it into .venv/bin.",
+            hint=f"Run '{set_up()}': it takes it from PATH or builds it.",
         )
     return found
 

@@ -9,6 +9,21 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = _PACKAGE / "program" if (_PACKAGE / "program").is_dir() else _PACKAGE.parents[1]
 
 
+def is_clone() -> bool:
+    """Whether the program is a clone, and not an installed package."""
+    return (ROOT / "pyproject.toml").is_file()
+
+
+def set_up(part: str = "") -> str:
+    """The command that provides what the program needs, for hints: only a clone has a Makefile.
+
+    :param part: what is needed beside the usual: ``lab`` or ``schematic``.
+    """
+    if is_clone():
+        return f"make setup WITH={part}" if part else "make setup"
+    return f"talosmake setup --with {part}" if part else "talosmake setup"
+
+
 @cache
 def version() -> str:
     """The version of talosmake, e.g. ``0.1.0``."""

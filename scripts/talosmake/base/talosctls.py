@@ -12,6 +12,7 @@ from pathlib import Path
 
 from talosmake.base import interruption, tools
 from talosmake.base.errors import ToolError
+from talosmake.base.program import set_up
 from talosmake.base.tools import TALOSCTL, Tool, numbers
 
 Minor = tuple[int, ...]
@@ -94,10 +95,7 @@ def require(version: str) -> str:
 def _how(version: str) -> str:
     serves = minor(version)
     if serves in minors() and pinned(serves).pinned == version:
-        return (
-            "Run 'make setup' (talosmake setup in a repository of your own): it takes it from PATH "
-            "or builds it."
-        )
+        return f"Run '{set_up()}': it takes it from PATH or builds it."
     return (
         "TALOSCTL_VERSION in cluster.env asks for it, and only pinned ones are built: install this "
         "one so that it is on PATH (mise use talosctl@" + version + "), or remove the line."

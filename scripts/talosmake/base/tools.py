@@ -11,7 +11,7 @@ from typing import Any
 
 from talosmake.base.errors import ToolError
 from talosmake.base.process import find, run
-from talosmake.base.program import ROOT
+from talosmake.base.program import ROOT, set_up
 
 _TOOLS = ROOT / "tools"
 
@@ -104,7 +104,7 @@ def require(tool: Tool) -> str:
     path = find(tool.name)
     found = version_of(path, tool)
     wanted = f"{'exactly' if tool.exact else 'at least'} {tool.pinned}"
-    hint = "Run 'make setup': it builds the pinned version into .venv/bin."
+    hint = f"Run '{set_up()}': it builds the pinned version."
     if not found:
         raise ToolError(f"{path}: does not tell its version; {wanted} is needed", hint=hint)
     if not fits(tool, found):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from talosmake.base.program import ROOT
+from talosmake.base.program import ROOT, is_clone
 
 
 def set_up(wanted: Sequence[str]) -> int:
@@ -19,6 +19,5 @@ def set_up(wanted: Sequence[str]) -> int:
     command = [sys.executable, str(ROOT / "tools/setup")]
     command += [part for name in wanted for part in ("--with", name)]
     # A clone has a Python environment of its own, which set-up makes as well.
-    clone = (ROOT / "pyproject.toml").is_file()
-    into = {} if clone else {"TALOSMAKE_PREFIX": sys.prefix}
+    into = {} if is_clone() else {"TALOSMAKE_PREFIX": sys.prefix}
     return subprocess.run(command, env={**os.environ, **into}, check=False).returncode

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from talosmake.base.errors import InventoryError, ToolError
 from talosmake.base.process import Result, run
+from talosmake.base.program import set_up
 from talosmake.base.tools import SCHEMATIC_ID, require
 from talosmake.inventory.factory import PUBLIC_FACTORY, Factory
 from talosmake.patches import positions
@@ -52,7 +53,7 @@ def _asked(text: str) -> Result:
     try:
         require(SCHEMATIC_ID)
     except ToolError as error:
-        hint = "Run 'make setup WITH=schematic': it builds the program into .venv/bin."
+        hint = f"Run '{set_up('schematic')}': it builds the program."
         raise ToolError(f"TALOS_SCHEMATIC: {error.message}", hint=hint) from None
     result = run([SCHEMATIC_ID.name], stdin=text.encode(), timeout=_TIMEOUT)
     if result.ok and not _ID.fullmatch(result.stdout):

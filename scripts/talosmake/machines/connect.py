@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from talosmake.base.errors import MachineError
+from talosmake.base.program import is_clone
 from talosmake.base.wait import cancelled
 from talosmake.machines.hypervisor import Hypervisor
 
@@ -35,9 +36,9 @@ def _library() -> ModuleType:
     except ImportError:
         raise MachineError(
             "the Python package libvirt-python is not installed; virtual machines need it",
-            hint="Install what it is built with, and set up again:\n"
+            hint="Install what it is built with, then it:\n"
             "  sudo apt-get install libvirt-dev pkg-config gcc python3-dev\n"
-            "  rm -r .venv && make setup",
+            f"  {'rm -r .venv && make setup' if is_clone() else 'pip install libvirt-python'}",
         ) from None
     # It would print every error, also those that are caught.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)

@@ -20,6 +20,7 @@ from pathlib import Path
 from talosmake.base import files, marker
 from talosmake.base.errors import NodeError, ToolError
 from talosmake.base.process import daemon_environment, run
+from talosmake.base.program import set_up
 from talosmake.base.progress import say
 from talosmake.base.this_run import Memo
 from talosmake.base.wait import Wait
@@ -97,7 +98,7 @@ def start(environment: Environment, number: int) -> None:
     if not (GUEST / "vmlinuz").exists():
         raise ToolError(
             f"{environment.name}: what real Talos nodes boot from is not built",
-            hint="Run: make setup WITH=lab",
+            hint=f"Run: {set_up('lab')}",
         )
     off = [node for node in environment.nodes if not running(environment, node)]
     occupied.check(environment.name, [node.endpoint for node in off])

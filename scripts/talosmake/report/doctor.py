@@ -18,6 +18,7 @@ from pathlib import Path
 from talosmake.base import talosctls, tools
 from talosmake.base.errors import NodeError, TalosmakeError
 from talosmake.base.process import find
+from talosmake.base.program import set_up
 from talosmake.inventory import lifetimes
 from talosmake.inventory.access import Access
 from talosmake.inventory.machines import Accelerator, Vm
@@ -34,7 +35,6 @@ from talosmake.talos.observe import State, observe
 _AT_ONCE = 16
 # Less free space than this is worth a word, in GiB; a lab's nodes need more each.
 _LITTLE_SPACE = 2
-_SETUP = "make setup"
 KVM = Path("/dev/kvm")
 
 
@@ -55,7 +55,7 @@ def _fits(name: str, pinned: str, require: Callable[[], str]) -> Check:
     try:
         return ok(f"{name} fits {pinned}: {require()}")
     except TalosmakeError as error:
-        return Check(Verdict.MISSING, error.message, error.hint or f"Run: {_SETUP}")
+        return Check(Verdict.MISSING, error.message, error.hint or f"Run: {set_up()}")
 
 
 def disk_space(directory: Path) -> Check:
@@ -188,7 +188,7 @@ def real_nodes(environment: Environment) -> Iterator[Check]:
     """What a lab's nodes are made of."""
     if not environment.cluster.lab:
         return
-    fix = f"{_SETUP} WITH=lab"
+    fix = set_up("lab")
     for program in ("qemu-system-x86_64", "mkfs.ext4"):
         try:
             find(program)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from talosmake.base import git
-from talosmake.base.program import ROOT
+from talosmake.base.program import ROOT, is_clone
 from talosmake.report.check import Check, Verdict, ok
 
 
@@ -76,14 +76,9 @@ def _is_framework(root: Path) -> bool:
     return any(check in text for check in _CHECKS)
 
 
-def _is_clone() -> bool:
-    """Whether the program is one, and not an installed package."""
-    return (ROOT / "pyproject.toml").is_file()
-
-
 def _run() -> str:
     """The check as another hook may call it, from wherever Git runs that."""
-    if not _is_clone():
+    if not is_clone():
         return f"{shlex.quote(str(Path(sys.prefix, 'bin/talosmake')))} check_secrets"
     program = shlex.quote(str(ROOT))
     return f"PYTHONPATH={program}/scripts {program}/.venv/bin/python -P -m talosmake.secrets.check"
@@ -95,7 +90,7 @@ def _install() -> str:
         return f"install -D {_HOOK} {to}"
     if _OWN_HOOK.exists():
         return f'git config core.hooksPath "$(git rev-parse --show-prefix){_OWN_HOOK.parent}"'
-    program = shlex.quote(str(ROOT if _is_clone() else sys.prefix))
+    program = shlex.quote(str(ROOT if is_clone() else sys.prefix))
     return (
         f"git config talosmake.program {program} && "
         f"install -D {shlex.quote(str(ROOT / _HOOK))} {to}"

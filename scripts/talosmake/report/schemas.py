@@ -11,6 +11,7 @@ from typing import Any
 
 from talosmake.base import files, talosctls
 from talosmake.base.errors import TalosmakeError, ToolError
+from talosmake.base.program import set_up
 from talosmake.base.progress import say
 from talosmake.base.talosctls import Minor
 from talosmake.inventory import envfile, known_facts, known_keys, names
@@ -146,7 +147,7 @@ def talos_schema(minor: Minor) -> dict[str, Any]:
     except FileNotFoundError:
         raise ToolError(
             f"{path}: Talos's schema of machine configs is not there",
-            hint="Run: make setup (it needs Go for this, or the Go that it fetches itself)",
+            hint=f"Run: {set_up()} (it needs Go for this, or the Go that it fetches itself)",
         ) from None
     return loaded
 
