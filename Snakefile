@@ -25,6 +25,7 @@ include: "rules/lint.smk"
 include: "rules/artifact.smk"
 include: "rules/machines.smk"
 include: "rules/deploy.smk"
+include: "rules/reboot.smk"
 include: "rules/reset.smk"
 include: "rules/housekeeping.smk"
 

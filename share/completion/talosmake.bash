@@ -17,7 +17,7 @@ _talosmake() {
   word=${line##* }
   # table: bash words
   local keys=(env= goal= workers_at_once= bundle= strict= confirm= disks= node= path= against= from= to= live= submit= artifact=)
-  local targets=(render validate lint explain diff promote schematics schemas doctor report dag artifact artifact_check deploy vms vms_plan apply bootstrap up vms_stop vms_destroy nodes secrets separate_secrets rekey reset refresh prune simulator_stop lab_stop)
+  local targets=(render validate lint explain diff promote schematics schemas doctor report dag artifact artifact_check deploy vms vms_plan apply bootstrap up vms_stop vms_destroy nodes secrets separate_secrets rekey reset reboot refresh prune simulator_stop lab_stop)
   # end of table
   COMPREPLY=()
   [[ -d patches/envs ]] || return 0

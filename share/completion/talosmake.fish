@@ -10,7 +10,7 @@ function __talosmake_words
     set -l words (commandline -opc)
     # table: fish words
     set -l values goal=rendered goal=validated goal=applied goal=bootstrapped bundle=own bundle=shared strict=true strict=false disks=yes disks=no against=live against=applied live=true live=false submit=true submit=false
-    set -l targets render validate lint explain diff promote schematics schemas doctor report dag artifact artifact_check deploy vms vms_plan apply bootstrap up vms_stop vms_destroy nodes secrets separate_secrets rekey reset refresh prune simulator_stop lab_stop
+    set -l targets render validate lint explain diff promote schematics schemas doctor report dag artifact artifact_check deploy vms vms_plan apply bootstrap up vms_stop vms_destroy nodes secrets separate_secrets rekey reset reboot refresh prune simulator_stop lab_stop
     # end of table
     if contains -- --config $words
         set -l environments patches/envs/*/

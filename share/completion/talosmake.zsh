@@ -11,7 +11,7 @@ _talosmake() {
   # table: zsh words
   local -a keys targets
   keys=(env= goal= workers_at_once= bundle= strict= confirm= disks= node= path= against= from= to= live= submit= artifact=)
-  targets=(render validate lint explain diff promote schematics schemas doctor report dag artifact artifact_check deploy vms vms_plan apply bootstrap up vms_stop vms_destroy nodes secrets separate_secrets rekey reset refresh prune simulator_stop lab_stop)
+  targets=(render validate lint explain diff promote schematics schemas doctor report dag artifact artifact_check deploy vms vms_plan apply bootstrap up vms_stop vms_destroy nodes secrets separate_secrets rekey reset reboot refresh prune simulator_stop lab_stop)
   # end of table
   environments=(patches/envs/*(N/:t))
   [[ -n $env ]] && nodes=(patches/envs/$env/(control_planes|workers)/*(N/:t))

@@ -146,6 +146,14 @@ TARGETS = (
         words=("node",),
         shown="reset node=… confirm=…",
     ),
+    Target(
+        "reboot",
+        "a node: a control plane when all other members of etcd are healthy, until it is healthy "
+        "again: [day 2](day-2.md#in-force-after-a-reboot)",
+        keys=("node",),
+        words=("node",),
+        shown="reboot node=…",
+    ),
     Target("refresh", "ask all nodes and drop the markers that no longer hold"),
     Target(
         "prune",

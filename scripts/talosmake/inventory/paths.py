@@ -121,6 +121,14 @@ class Paths:
         """Which Talos a node said that it runs, when it was asked last."""
         return self.state / f"{node.config_name}.talos"
 
+    def waits(self, node: Node) -> Path:
+        """Which of a node's settings wait for its next reboot."""
+        return self.state / f"{node.config_name}.waits"
+
+    def reboot(self, node: Node) -> Path:
+        """In which boot a node was told to reboot; gone when it has, and is healthy."""
+        return self.state / f"{node.config_name}.reboot"
+
     def machine_of(self, node: Node) -> Path:
         """Which machine has a config of a node. Snakemake does not know of it, and so keeps it.
 

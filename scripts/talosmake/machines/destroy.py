@@ -173,6 +173,8 @@ def _forget(environment: Environment, owners: set[Owner], *, whole: bool, disks:
         if disks:
             paths.applied(node).unlink(missing_ok=True)
             paths.machine_of(node).unlink(missing_ok=True)
+            paths.waits(node).unlink(missing_ok=True)
+            paths.reboot(node).unlink(missing_ok=True)
     if disks and not any(paths.applied(node).exists() for node in environment.control_planes):
         paths.bootstrapped.unlink(missing_ok=True)
         paths.kubeconfig.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from talosmake.render.compare import unified
 from talosmake.render.disclosure import Config, Hides, answer_about
 from talosmake.render.layers import NodeLayers
 from talosmake.report.explain import chosen
-from talosmake.rollout import guard, installed
+from talosmake.rollout import guard, installed, waits
 from talosmake.talos.observe import (
     Observation,
     State,
@@ -60,6 +60,8 @@ class NodeDiff:
     :ivar error: why it could not be compared.
     :ivar talos: the Talos that it runs, where it was asked.
     :ivar to_do: how a person gives it the Talos that Git says; nothing where it runs that.
+    :ivar waits: settings that it has, and that are not in force before a reboot.
+    :ivar way_on: how a person makes them be in force.
     """
 
     node: Node
@@ -69,6 +71,8 @@ class NodeDiff:
     error: TalosmakeError | None = None
     talos: installed.Talos | None = None
     to_do: tuple[str, ...] = ()
+    waits: tuple[str, ...] = ()
+    way_on: str = ""
 
 
 class Numbered:
@@ -124,19 +128,23 @@ def _to_running(environment: Environment, node: Node, config: bytes, live: Obser
         pending = secure_api(environment, node).persistent_config() != live.config
         # A dry run would make what is only tried permanent (Talos issue 14343).
         needs = "" if same else _PENDING if pending else _reboot(environment, node, config)
+        waiting = waits.still(environment, node)
     except CallError as error:
         raise judged(environment, node, error, answer_about(own, config, error.message)) from None
     lines = [] if same else _redacted_diff(own, live.config, config)
     talos = installed.ask(environment, node)
     found = installed.difference(talos, installed.wanted(environment.cluster_of(node), config))
     if same:
-        said = f"runs the config in Git, but {found}" if found else "runs what is in Git"
+        runs = "has what is in Git" if waiting.settings else "runs what is in Git"
+        said = f"runs the config in Git, but {found}" if found else runs
         said += "; a staged or tried config is pending on it" * pending
     else:
         said = f"differs; {needs}" + "; only the form differs" * (not lines)
         if settings := installed.not_read(live.config, config):
             said += f"; {', '.join(settings)} changes no running node"
         said += f"; runs {found}" if found else ""
+    if waiting.settings:
+        said += f", {waiting}" if same else f"; of what it has, {waiting}"
     return NodeDiff(
         node,
         said,
@@ -144,6 +152,8 @@ def _to_running(environment: Environment, node: Node, config: bytes, live: Obser
         lines=tuple(lines),
         talos=talos,
         to_do=tuple(installed.to_do(own, found)) if found else (),
+        waits=waiting.settings,
+        way_on=waits.way_on(environment, node) if waiting.settings else "",
     )
 
 
@@ -188,7 +198,14 @@ def to_applied(environment: Environment, node: Node) -> NodeDiff:
     if said is None:
         return NodeDiff(node, "new: nothing was applied to it from here")
     if said == hashlib.sha256(config).hexdigest():
-        return NodeDiff(node, "is what was last applied", differs=False)
+        waiting = waits.recorded(environment, node)
+        return NodeDiff(
+            node,
+            "is what was last applied" + (f", by then {waiting}" if waiting.settings else ""),
+            differs=False,
+            waits=waiting.settings,
+            way_on=waits.way_on(environment, node) if waiting.settings else "",
+        )
     path = environment.paths.applied_config(node)
     if not path.exists():
         return NodeDiff(node, f"differs from what was last applied, of which {path} is lost")
@@ -225,7 +242,7 @@ def report(environment: Environment, diffs: Sequence[NodeDiff], against: Against
         if diff.lines:
             name = diff.node.config_name
             lines += [f"--- {name} {other}", f"+++ {name} in Git", *diff.lines]
-        lines += [f"  -> {line}" for line in diff.to_do]
+        lines += [f"  -> {line}" for line in (*diff.to_do, diff.way_on) if line]
     if any(diff.to_do for diff in diffs):
         lines.append(installed.HOW)
     gone = [node.name for node in removed_nodes(environment)]
@@ -235,6 +252,8 @@ def report(environment: Environment, diffs: Sequence[NodeDiff], against: Against
     differ = sum(diff.differs for diff in diffs) - failed
     unknown = f", {failed} cannot be compared" if failed else ""
     total = f"{len(diffs)} node{'s' * (len(diffs) != 1)}"
+    waiting = sum(bool(diff.waits) for diff in diffs)
+    unknown += f", {waiting} {'has' if waiting == 1 else 'have'} to be rebooted" * bool(waiting)
     lines.append(f"{environment.name}: {differ} of {total} differ from Git{unknown}")
     return "\n".join(lines)
 
@@ -254,7 +273,7 @@ def show(environments: Sequence[Environment], name: str | None, against: str) ->
         diffs = of_environment(environment, chosen(environment, name), Against(against))
         print(report(environment, diffs, Against(against)))
         gone = name is None and bool(removed_nodes(environment))
-        differs |= gone or any(diff.differs for diff in diffs)
+        differs |= gone or any(diff.differs or diff.waits for diff in diffs)
         errors += [diff.error for diff in diffs if diff.error]
     if errors:
         *others, last = errors

@@ -23,7 +23,7 @@ from talosmake.render import credentials
 from talosmake.report import dag as report_dag
 from talosmake.report import diff, explain, journal, status
 from talosmake.report.journal import Job
-from talosmake.rollout import installed
+from talosmake.rollout import installed, waits
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _AT_ONCE = 4
@@ -56,6 +56,8 @@ class NodePart:
     :ivar talos: the Talos that it runs, as it says; "" where nobody knows.
     :ivar to_do: how it gets the Talos that Git says; nothing where it runs that, or nobody knows.
     :ivar markers: what the markers say, by step.
+    :ivar waits: settings that it has, and that are not in force before a reboot.
+    :ivar way_on: the command that reboots it then.
     """
 
     node: Node
@@ -71,6 +73,8 @@ class NodePart:
     difference: Sequence[str] = ()
     talos: str = ""
     to_do: Sequence[str] = ()
+    waits: Sequence[str] = ()
+    way_on: str = ""
 
     @property
     def state(self) -> str:
@@ -83,6 +87,8 @@ class NodePart:
             return f"{self.step}, differs from Git"
         if self.stale:
             return f"{self.step}, changed since"
+        if self.waits:
+            return f"{self.step}, {waits.NOT_IN_FORCE}"
         return self.step if self.step != "-" else "nothing rendered"
 
     @property
@@ -90,7 +96,7 @@ class NodePart:
         """The same in a word, for its colour."""
         if self.failed or self.unknown:
             return "failed"
-        return "stale" if self.stale else self.step if self.step != "-" else "none"
+        return "stale" if self.stale or self.waits else self.step if self.step != "-" else "none"
 
     @property
     def stale(self) -> bool:
@@ -229,6 +235,7 @@ def _part(
         step: {key: value for key, value in said.items() if key not in ("warnings", "step", "node")}
         for step, said in markers.items()
     }
+    waiting = waits.recorded(environment, node).settings
     return NodePart(
         node,
         status.step_of(environment, node),
@@ -237,6 +244,8 @@ def _part(
         lines_of(_annotated(environment, node)) if _is_made(environment, node) else (),
         shown,
         [finding for finding in findings if node.name in finding.nodes],
+        waits=waiting,
+        way_on=waits.way_on(environment, node) if waiting else "",
     )
 
 
@@ -265,6 +274,8 @@ def compared_with(part: NodePart, seen: diff.NodeDiff | None) -> NodePart:
         difference=seen.lines,
         talos=str(seen.talos or ""),
         to_do=seen.to_do,
+        waits=part.waits if unknown else seen.waits,
+        way_on=part.way_on if unknown else seen.way_on,
     )
 
 

@@ -15,7 +15,7 @@ from talosmake.inventory.model import Environment, Node, Role
 from talosmake.machines import make
 from talosmake.render import cilium, credentials
 from talosmake.report import outdated
-from talosmake.rollout import installed
+from talosmake.rollout import installed, waits
 from talosmake.talos.observe import State, observe
 
 
@@ -43,6 +43,7 @@ def node_table(environment: Environment) -> str:
         for row in rows
     ]
     lines += outdated.advice(environment, [seen for _, _, seen in states if seen])
+    lines += waits.advice(environment)
     return "\n".join([_title(environment), *lines])
 
 
@@ -197,6 +198,7 @@ def summary(environment: Environment, *, deployed: bool = False) -> str:
     if findings:
         lines.append(f"  Lint findings: {findings}; snakemake lint --config env={environment.name}")
     lines += outdated.advice(environment, talos)
+    lines += waits.advice(environment)
     if environment.cluster.simulated:
         lines.append("  The nodes are simulated: real talosctl, no Talos and no Kubernetes behind.")
     if not paths.bootstrapped.exists() or set(steps) != {"applied"}:

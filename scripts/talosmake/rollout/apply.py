@@ -14,11 +14,10 @@ from talosmake.inventory.model import Environment, Node, Role
 from talosmake.render import credentials, disclosure, manifests
 from talosmake.render.disclosure import answer_about
 from talosmake.render.layers import NodeLayers
-from talosmake.rollout import guard, installed, turns
+from talosmake.rollout import boots, guard, in_force, installed, turns, waits
 from talosmake.talos.observe import (
     Observation,
     State,
-    connection_error,
     documents,
     foreign,
     judged,
@@ -118,12 +117,15 @@ def _apply_once(
         _record(environment, node, config)
         answer = api.apply(config)
         _wait_until_applied(environment, node, config)
+        boots.forget(environment, node)
         return "maintenance", answer
     guard.check_cluster(environment, node, live.config, guard.cluster_of(config))
     if same_config(live.config, config) and not _is_pending(environment, node, config):
         _record(environment, node, config)
+        if environment.options.apply_mode == "reboot" and boots.is_due(environment, node):
+            boots.reboot(environment, node)  # an apply that was interrupted
         return "none", UNCHANGED
-    mode, answer = _apply_to_running(environment, node, config)
+    mode, answer = _apply_to_running(environment, node, live.config, config)
     if settings := installed.not_read(live.config, config):
         say(f"{environment.name}/{node.name}: {', '.join(settings)}: {installed.NOT_READ}")
     if node == environment.first_control_plane and environment.paths.bootstrapped.exists():
@@ -160,7 +162,9 @@ def _tell_of_manifests(environment: Environment, running: bytes, config: bytes) 
         )
 
 
-def _apply_to_running(environment: Environment, node: Node, config: bytes) -> tuple[str, str]:
+def _apply_to_running(
+    environment: Environment, node: Node, running: bytes, config: bytes
+) -> tuple[str, str]:
     mode = environment.options.apply_mode
     api = secure_api(environment, node)
     guard.check_machine(environment, node, api)
@@ -168,10 +172,13 @@ def _apply_to_running(environment: Environment, node: Node, config: bytes) -> tu
     _record(environment, node, config)
     if mode == "staged":
         return mode, f"{api.apply(config, mode)}; it runs as before until you reboot it"
+    if mode == "reboot" and not in_force.may_reboot(api.version()):
+        return mode, _apply_then_reboot(environment, node, running, config)
     if mode != "reboot":
         # What `auto` does, in two steps: so a reboot can wait until etcd can bear it.
         try:
-            answer = api.apply(config, "no-reboot")
+            with waits.sending(environment, node, running, config):
+                answer = api.apply(config, "no-reboot")
         except CallError as error:
             if error.failure is not Failure.NEEDS_REBOOT:
                 raise
@@ -179,14 +186,39 @@ def _apply_to_running(environment: Environment, node: Node, config: bytes) -> tu
                 raise _reboot_not_allowed(environment, node) from None
         else:
             _wait_until_applied(environment, node, config)
+            _tell_of_waits(environment, node)
             return mode, answer
     with turns.reboot(environment, node):
         before = api.boot_id()
         # What follows says why, and ends in a difference with all secrets.
         answer = api.apply(config, mode).split(": this config change")[0].split("diff:")[0]
-        _wait_until_rebooted(environment, node, before)
+        boots.wait_until_rebooted(environment, node, before)
+        boots.forget(environment, node)
         _wait_until_applied(environment, node, config)
     return mode, answer
+
+
+def _apply_then_reboot(environment: Environment, node: Node, running: bytes, config: bytes) -> str:
+    """What a mode of older Talos does by itself; interrupted, the next apply goes on with it."""
+    api = secure_api(environment, node)
+    boots.mark_due(environment, node, api.boot_id())
+    try:
+        with waits.sending(environment, node, running, config):
+            answer = api.apply(config, "no-reboot")
+    except CallError as error:
+        if error.failure not in NO_ANSWER:
+            environment.paths.reboot(node).unlink(missing_ok=True)
+        raise
+    _wait_until_applied(environment, node, config)
+    boots.reboot(environment, node)
+    return f"{answer}; then rebooted"
+
+
+def _tell_of_waits(environment: Environment, node: Node) -> None:
+    found = waits.recorded(environment, node)
+    if found.settings:
+        way_on = waits.way_on(environment, node)
+        say(f"{environment.name}/{node.name}: has it, {found}\n  -> {way_on}")
 
 
 def _reboot_not_allowed(environment: Environment, node: Node) -> NodeError:
@@ -254,23 +286,3 @@ def _wait_until_applied(environment: Environment, node: Node, config: bytes) -> 
         if live.state is State.RUNNING and same_config(live.config, config):
             return
         attempt.because(live.detail or "it still shows another config")
-
-
-def _wait_until_rebooted(environment: Environment, node: Node, before: str) -> None:
-    """Wait until the node shows another boot ID: as it goes down it still answers for a while."""
-    wait = Wait(
-        f"{environment.name}/{node.name}",
-        "its reboot",
-        environment.options.node_timeout,
-        hint="The config was sent. Look at the node's console; then run the same command again.",
-    )
-    for attempt in wait:
-        if refused := connection_error(node.endpoint):
-            attempt.because(refused)
-            continue
-        try:
-            if secure_api(environment, node).boot_id() != before:
-                return
-            attempt.because("it still shows the boot before")
-        except CallError as error:
-            attempt.because(error.message)

@@ -103,7 +103,8 @@ class _Row:
     waits: Callable[[Any, Any], bool] = _any
 
     def holds(self, talos: Minor) -> bool:
-        return talos >= self.first and not (self.before and talos >= self.before)
+        """Whether it counts for a version; for one that nobody knows, each row does."""
+        return not talos or (talos >= self.first and not (self.before and talos >= self.before))
 
 
 _ROWS = (
@@ -131,12 +132,12 @@ def may_reboot(talos: str) -> bool:
     return numbers(talos)[:2] < NO_REBOOTS
 
 
-def pending(before: Iterable[Any], after: Iterable[Any], talos: str) -> list[Pending]:
+def pending(before: Iterable[Any], after: Iterable[Any], talos: str = "") -> list[Pending]:
     """What of a change waits once it is applied without a reboot.
 
     :param before: the documents of the config that the node started with.
     :param after: those of the config that it has by now.
-    :param talos: the version that it runs, e.g. ``v1.14.1``.
+    :param talos: the version that it runs, e.g. ``v1.14.1``; "" for what waits in any.
     :returns: in the order of the table; none where all is in force.
     """
     old, new = _by_identity(before), _by_identity(after)

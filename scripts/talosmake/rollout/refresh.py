@@ -10,6 +10,7 @@ from talosmake.base.progress import say
 from talosmake.inventory.access import Access
 from talosmake.inventory.model import Environment, Node
 from talosmake.render import credentials
+from talosmake.rollout import waits
 from talosmake.rollout.bootstrap import nodes_with_etcd
 from talosmake.talos.observe import Observation, State, observe, same_config, secure_api
 from talosmake.talos.talosctl import CallError
@@ -32,6 +33,7 @@ def refresh(environment: Environment) -> None:
             say(f"{environment.name}/{node.name}: does not answer ({live.detail}); marker kept")
         elif _holds(environment, node, live):
             say(f"{environment.name}/{node.name}: runs the config that was applied; marker kept")
+            _refresh_waits(environment, node)
         else:
             applied.unlink()
             dropped = True
@@ -39,6 +41,21 @@ def refresh(environment: Environment) -> None:
     _refresh_bootstrapped(environment)
     if dropped:
         say(f"{environment.name}: the next run applies what is missing")
+
+
+def _refresh_waits(environment: Environment, node: Node) -> None:
+    """Drop what waited for a reboot once the node has rebooted; without an answer it stays."""
+    if not waits.recorded(environment, node).settings:
+        return
+    try:
+        left = waits.still(environment, node)
+    except CallError as error:
+        say(f"{environment.name}/{node.name}: does not tell its boot ({error.in_short})")
+        return
+    waits.write(environment, node, left)
+    path = environment.paths.waits(node)
+    said = f"{left}; {path} kept" if left.settings else f"has rebooted; {path} dropped"
+    say(f"{environment.name}/{node.name}: {said}")
 
 
 def _holds(environment: Environment, node: Node, live: Observation) -> bool:

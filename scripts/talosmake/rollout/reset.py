@@ -16,7 +16,7 @@ from talosmake.inventory.model import Environment, Node, Role
 from talosmake.inventory.removed import removed_nodes
 from talosmake.inventory.settings import Config
 from talosmake.render import credentials
-from talosmake.rollout import guard
+from talosmake.rollout import boots, guard
 from talosmake.rollout.apply import NO_ANSWER, wait_until_reachable
 from talosmake.rollout.etcd_leave import can_leave, forget_member, may_leave
 from talosmake.secrets import bundles
@@ -112,7 +112,7 @@ def _tell(environment: Environment, nodes: Sequence[Node], name: str | None) -> 
 def _would(environment: Environment, node: Node, name: str | None) -> str:
     try:
         live = observe(environment, node)
-        _check_right_node(environment, node, live)
+        check_right_node(environment, node, live)
         if live.state is not State.RUNNING:
             return f"{live.state}{f' ({live.detail})' if live.detail else ''}"
         if node.role is Role.WORKER or name is None:
@@ -175,7 +175,7 @@ def _reset(environment: Environment, node: Node, *, whole: bool) -> str:
     for left in range(environment.options.apply_retries, -1, -1):
         live = wait_until_reachable(environment, node)
         try:
-            _check_right_node(environment, node, live)
+            check_right_node(environment, node, live)
             if live.state is State.MAINTENANCE:
                 say(f"{who}: is in maintenance mode")
             else:
@@ -192,6 +192,7 @@ def _reset(environment: Environment, node: Node, *, whole: bool) -> str:
     nodename = _nodename(environment, node)
     environment.paths.applied(node).unlink(missing_ok=True)
     environment.paths.machine_of(node).unlink(missing_ok=True)
+    boots.forget(environment, node)
     return nodename
 
 
@@ -223,8 +224,11 @@ def _send(environment: Environment, node: Node, *, whole: bool) -> None:
     secure_api(environment, node).reset(graceful=graceful)
 
 
-def _check_right_node(environment: Environment, node: Node, live: Observation) -> None:
-    """Refuse whatever is not this node of this cluster."""
+def check_right_node(environment: Environment, node: Node, live: Observation) -> None:
+    """Refuse whatever is not this node of this cluster.
+
+    :raises NodeError: with what was expected and what was found.
+    """
     if live.state is State.FOREIGN:
         raise foreign(environment, node)
     if live.state is State.RUNNING:

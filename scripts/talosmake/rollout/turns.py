@@ -90,11 +90,19 @@ def _etcd_runs(environment: Environment, node: Node) -> bool:
 
 
 @contextlib.contextmanager
-def reboot(environment: Environment, node: Node) -> Iterator[None]:
+def reboot(
+    environment: Environment,
+    node: Node,
+    *,
+    came: bool = False,
+    sent: str = "The config was sent.",
+) -> Iterator[None]:
     """Let a node reboot: a control plane when all other members of etcd are healthy.
 
     Left when all members are, this one too.
 
+    :param came: it has rebooted already, and its etcd is still to be waited for.
+    :param sent: what was done then, for a hint.
     :raises NodeError: when they are not within ``ETCD_TIMEOUT``; before, nothing was sent.
     """
     if node.role is not Role.CONTROLPLANE:
@@ -102,11 +110,12 @@ def reboot(environment: Environment, node: Node) -> Iterator[None]:
         return
     with locks.roll_out_lock(environment, node.name):
         runs = environment.paths.bootstrapped.exists() or _has_etcd(environment, node)
-        if runs:
+        if runs and not came:
             _wait_until_healthy(environment, node, "all other etcd members to be healthy", node)
         yield
         if runs:
-            _wait_until_healthy(environment, node, "etcd to be healthy after its reboot")
+            what = "etcd to be healthy after its reboot"
+            _wait_until_healthy(environment, node, what, sent=sent)
 
 
 def _has_etcd(environment: Environment, node: Node) -> bool:
@@ -118,9 +127,9 @@ def _has_etcd(environment: Environment, node: Node) -> bool:
 
 
 def _wait_until_healthy(
-    environment: Environment, node: Node, what: str, besides: Node | None = None
+    environment: Environment, node: Node, what: str, besides: Node | None = None, sent: str = ""
 ) -> None:
-    hint = "The config was sent. Look at the node's console."
+    hint = f"{sent} Look at the node's console."
     if besides:
         hint = (
             "Nothing was sent to it: a reboot now could cost etcd its quorum. Look at the members "

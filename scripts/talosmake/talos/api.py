@@ -140,6 +140,10 @@ class NodeApi:
     def bootstrap(self) -> None:
         self._call("bootstrap")
 
+    def reboot(self) -> None:
+        """Reboot; returns when it was accepted. Pods are stopped, and not drained."""
+        self._call("reboot", "--wait=false")
+
     def reset(self, *, graceful: bool) -> None:
         """Wipe config and data, and reboot into maintenance mode; returns when it was accepted.
 

@@ -65,6 +65,7 @@ RULES = {
     "bootstrap_cluster": Effect.TOUCHES | Effect.DEPLOYS,
     "kubeconfig": Effect.WRITES,
     "reset": Effect.TOUCHES,
+    "reboot": Effect.TOUCHES,
     # a person's files, and what is kept beside them
     "secrets": Effect.WRITES,
     "separate_secrets": Effect.WRITES,

@@ -22,6 +22,7 @@ _DIRECTORY = ("--directory", "-d")
 # What has to know of all environments: it decrypts files that they share.
 _TOGETHER = "rekey"
 _DESTROYING = "reset"
+_ONE_NODE = "reboot"
 
 
 def is_meant(config: Config, argv: Sequence[str]) -> bool:
@@ -31,8 +32,8 @@ def is_meant(config: Config, argv: Sequence[str]) -> bool:
     """
     if config.env != ALL or config.promotes or _TOGETHER in argv:
         return False
-    # Which refuses to do so for several of them.
-    return not (_DESTROYING in argv and config.confirm)
+    # Which refuse to do so for several of them.
+    return _ONE_NODE not in argv and not (_DESTROYING in argv and config.confirm)
 
 
 def arguments(argv: Sequence[str], name: str, directory: Path, snakefile: Path) -> list[str]:

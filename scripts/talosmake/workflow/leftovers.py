@@ -12,7 +12,17 @@ from talosmake.inventory import named
 from talosmake.inventory.model import Environment, Node, Role
 from talosmake.inventory.removed import removed_nodes
 
-_SUFFIXES = (".yaml", ".vm", ".validated", ".lint", ".applied", ".machine", ".talos")
+_SUFFIXES = (
+    ".yaml",
+    ".vm",
+    ".validated",
+    ".lint",
+    ".applied",
+    ".machine",
+    ".talos",
+    ".waits",
+    ".reboot",
+)
 
 
 def leftovers(environment: Environment) -> list[Path]:

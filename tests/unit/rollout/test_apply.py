@@ -11,8 +11,8 @@ from talosmake.base.errors import NodeError
 from talosmake.inventory import environments
 from talosmake.inventory.model import Environment
 from talosmake.rollout import apply as rollout_apply
+from talosmake.rollout import boots, guard
 from talosmake.rollout import bootstrap as rollout_bootstrap
-from talosmake.rollout import guard
 from talosmake.talos.observe import Observation, State
 from talosmake.talos.talosctl import CallError, Failure
 from tests.project import Project
@@ -101,6 +101,58 @@ def test_config_that_would_come_with_the_next_reboot_is_replaced(
     mode, answer = rollout_apply._apply(dev, dev.workers[0], CONFIG)
     assert (mode, answer) == ("auto", "Applied configuration without a reboot")
     assert machine.applied == [CONFIG]
+
+
+@pytest.mark.parametrize("talos", ["v1.13.9", "v1.14.1"])
+def test_reboot_mode_where_no_apply_reboots(
+    small: Project, machine: Machine, monkeypatch: pytest.MonkeyPatch, talos: str
+) -> None:
+    """From 1.14 on it is an apply, and then a reboot; an interrupted one goes on with that."""
+    small.environment("dev", "APPLY_MODE=reboot\n")
+    dev = environments.load("dev")
+    node, modes, reboots = dev.workers[0], [], []
+    old = Observation(State.RUNNING, config=b"machine: {type: worker, sysctls: {a: b}}\n")
+    fails = iter([NodeError("killed here")])
+
+    def apply(_: Machine, _config: bytes, mode: str) -> str:
+        modes.append(mode)
+        return "Applied"
+
+    def reboot(*_: object) -> None:
+        if error := next(fails, None):
+            raise error
+        reboots.append(node)
+
+    monkeypatch.setattr(Machine, "version", lambda _: f"{talos} metal", raising=False)
+    monkeypatch.setattr(Machine, "boot_id", lambda _: "one", raising=False)
+    monkeypatch.setattr(Machine, "apply", apply)
+    monkeypatch.setattr(rollout_apply, "observe_securely", lambda *_: RUNNING)
+    monkeypatch.setattr(boots, "reboot", reboot)
+    monkeypatch.setattr(boots, "wait_until_rebooted", lambda *_: None)
+    machine.shows = iter([old, RUNNING])
+    if talos == "v1.13.9":
+        assert rollout_apply._apply(dev, node, CONFIG) == ("reboot", "Applied")
+        assert (modes, boots.is_due(dev, node)) == (["reboot"], False)
+        return
+    with pytest.raises(NodeError, match="killed here"):
+        rollout_apply._apply(dev, node, CONFIG)
+    assert boots.is_due(dev, node)
+    assert rollout_apply._apply(dev, node, CONFIG) == ("none", rollout_apply.UNCHANGED)
+    assert (modes, reboots) == (["no-reboot"], [node])
+
+
+def test_refused_config_leaves_no_reboot_behind(
+    small: Project, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.environment("dev", "APPLY_MODE=reboot\n")
+    dev = environments.load("dev")
+    monkeypatch.setattr(Machine, "version", lambda _: "v1.14.1 metal", raising=False)
+    monkeypatch.setattr(Machine, "boot_id", lambda _: "one", raising=False)
+    machine.shows = iter([Observation(State.RUNNING, config=b"machine: {type: controlplane}\n")])
+    machine.fails = iter([Failure.REJECTED])
+    with pytest.raises(NodeError):
+        rollout_apply._apply(dev, dev.workers[0], CONFIG)
+    assert not boots.is_due(dev, dev.workers[0])
 
 
 @dataclass
