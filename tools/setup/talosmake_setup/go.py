@@ -60,7 +60,15 @@ def ensure_go(oldest: tuple[int, ...]) -> tuple[str, dict[str, str]]:
         return found, env
     lock = REQUIREMENTS / "go.txt"
     home = cache_directory(os.environ) / "go" / digest([lock.read_bytes()])
-    make_once(home, ["go/bin/go"], lambda temporary: _install_go(temporary, lock))
+    try:
+        make_once(home, ["go/bin/go"], lambda temporary: _install_go(temporary, lock))
+    except SetupError as error:
+        have, need = version or "none", ".".join(map(str, oldest))
+        raise SetupError(
+            f"{error}\nThe tools are built with Go {need} or newer (on PATH: {have}), and the "
+            "pinned one cannot be installed; install Go, or the tools in their pinned versions so "
+            "that they are on PATH, and run this again"
+        ) from None
     env.pop("GOROOT", None)
     return str(home / "go/bin/go"), env
 

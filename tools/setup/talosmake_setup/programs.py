@@ -187,7 +187,8 @@ def _link(tool: Tool, programs: Mapping[str, Path]) -> None:
             else:
                 temporary.symlink_to(target)
             temporary.replace(link)
-            say(f".venv/bin/{name} is {target}")
+            shown = link.relative_to(ROOT) if link.is_relative_to(ROOT) else link
+            say(f"{shown} is {target}")
 
 
 def _is_there(link: Path, script: str, target: Path) -> bool:
