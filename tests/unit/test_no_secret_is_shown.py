@@ -234,6 +234,32 @@ def test_what_is_no_secret_is_shown(dev: Project) -> None:
     assert not [command for command, text in everything_shown(dev) if "shown-" not in text]
 
 
+COMMON = ["cluster", "default", "kubernetes", "enp5s0f1", "apiVersion: v1", "kind: Secret"]
+MANIFEST = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: my-name\nstringData:\n  x: hunter2\n"
+
+
+def test_common_words_of_an_encrypted_patch_are_hidden_only_there(dev: Project) -> None:
+    """Else one such value hides all images, or each manifest's first lines."""
+    values = {f"x.{number}": value for number, value in enumerate(COMMON)}
+    text = yaml.safe_dump({"machine": {"sysctls": values, "sysfs": {"manifest": MANIFEST}}})
+    path = f"{WORKER.format('dev')}/secret.sops.yaml"
+    dev.write(path, encrypted(text, KEY.recipient, path))
+    plain = {f"COMMON_{number}": f"a {value}!" for number, value in enumerate(COMMON)}
+    other = MANIFEST.replace("hunter2", "other").replace("Secret", "ConfigMap")
+    again = {"SECRET": "a my-name!", "MANIFEST": other}
+    text = yaml.safe_dump({"machine": {"env": {**plain, **again}}})
+    dev.write(f"{WORKER.format('dev')}/plain.yaml", text)
+    environment, worker, config = ready("dev")
+    shown = disclosure.shown_text(NodeLayers(environment, worker), config)
+    machine = disclosure.parsed(shown)["", ""]["machine"]
+    assert set(machine["sysctls"].values()) == {"<redacted>"}
+    assert set(machine["sysfs"]["manifest"].split("\n")) <= {"<redacted>", "  <redacted>", ""}
+    assert {key: machine["env"][key] for key in plain} == plain
+    assert machine["env"]["SECRET"] == "<redacted>"
+    assert machine["env"]["MANIFEST"] == other.replace("name: my-name", "<redacted>")
+    assert machine["kubelet"]["image"].startswith("ghcr.io/siderolabs/kubelet:")
+
+
 @pytest.mark.parametrize("how", ["itself", "a longer text", "base64", "JSON"])
 def test_no_refusal_shows_a_secret(dev: Project, how: str) -> None:
     """talosctl quotes what it refuses: keys that it does not know, values that do not fit."""

@@ -1,7 +1,7 @@
 """Lint: what a finding is, what rules look at, and how findings are shown (pure).
 
-The rules are in ``lint_values``, ``lint_layers``, ``lint_network`` and ``lint_environment``, and
-``lint_rules`` lists them.
+The rules are in ``value_rules``, ``layer_rules`` and others of such names, and ``lint_rules`` lists
+them.
 """
 
 from __future__ import annotations

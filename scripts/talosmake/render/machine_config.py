@@ -8,7 +8,7 @@ from typing import Any
 
 from talosmake.base import files
 from talosmake.base.errors import PatchError
-from talosmake.base.redact import without_quotes
+from talosmake.base.redact import REDACTED, without_quotes
 from talosmake.base.yamls import lookup
 from talosmake.inventory.model import Cluster, Environment, Node, Role
 from talosmake.patches import layout, positions
@@ -71,7 +71,7 @@ def write_config(environment: Environment, node: Node) -> None:
 def _biggest(layers: Sequence[Patch]) -> list[str]:
     """The five largest inline manifests and files in the layers, else the largest layers."""
     parts = [
-        (len(text.encode()), f"{label} {name} ({layer.path})")
+        (len(text.encode()), f"{label} {REDACTED if layer.secret else name} ({layer.path})")
         for layer in layers
         for document in layer.documents
         for label, name, text in _large_parts(document)

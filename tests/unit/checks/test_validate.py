@@ -102,6 +102,9 @@ def test_kernel_arguments_that_no_boot_loader_reads(
     small.write("patches/envs/dev/common.yaml", "machine: {install: {extraKernelArgs: []}}\n")
     text = "machine:\n  install:\n    extraKernelArgs: [console=ttyS0]\n"
     small.write(path, encrypted(text, KEY.recipient, path) if ".sops." in path else text)
+    # What sets none is not named.
+    none = f"{Path(PATH).parent}/none.yaml"
+    small.write(none, "machine:\n  install:\n    extraKernelArgs: []\n")
     environment = environments.load("dev")
     machine_config.write_config(environment, environment.workers[0])
     with pytest.raises(ValidationError) as error:

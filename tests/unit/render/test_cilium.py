@@ -14,6 +14,7 @@ from talosmake.base import talosctls
 from talosmake.base.errors import PatchError
 from talosmake.inventory import environments
 from talosmake.inventory.model import Environment
+from talosmake.patches.patch import parse
 from talosmake.render import cilium, machine_config
 from talosmake.secrets import bundles
 from talosmake.talos import generate
@@ -271,6 +272,15 @@ def test_config_that_is_too_large_names_the_biggest_parts(dev: Project) -> None:
     ]  # fmt: skip
     assert biggest[1].strip() == "1500000 bytes: file /var/x (patches/common.yaml)"
     assert "inline manifest cilium (" in biggest[2]
+
+
+def test_names_in_an_encrypted_patch_are_not_among_the_biggest_parts() -> None:
+    text = yaml.safe_dump({"machine": {"files": [{"path": "/var/x", "content": "y" * 99}]}})
+    patch = parse(text, Path("a.sops.yaml"), secret=True)
+    found = machine_config._biggest([patch])
+    assert [line.split() for line in found] == [
+        ["99", "bytes:", "file", "<redacted>", "(a.sops.yaml)"]
+    ]
 
 
 @pytest.mark.parametrize("file", [OWN, f"{SHARED}/a.yaml"])
