@@ -22,6 +22,25 @@ def test_from_git_to_bootstrapped(lab: Project, network: str, talos: str, kubern
         assert said["talosctl"] == version
     assert lab.ok("nodes", "--config", "env=lab").output.count(f"{talos}  running") == 5
     assert "Nothing to be done" in lab.ok("up", "-j4", "--config", "env=lab").output
+    _applied_with_reboot(lab, f"{network}.21", by_itself=talos < "v1.14")
     # As a person runs it: with the programs of this Python environment on PATH.
     script = lab.run("bash", "rendered_configs/lab/apply.sh")
     assert script.code == 0, script.output
+
+
+def _applied_with_reboot(lab: Project, address: str, *, by_itself: bool) -> None:
+    """APPLY_MODE=reboot reboots in every version, once; from 1.14 on an apply does not."""
+    path = "patches/envs/lab/cluster.env"
+    text = lab.read(path)
+    lab.write(path, text + "APPLY_MODE=reboot\n")
+    lab.patch("lab", "workers", "worker_1", "machine: {sysctls: {vm.swappiness: '7'}}\n")
+    read = ("read", "/proc/sys/kernel/random/boot_id")
+    before = lab.talosctl("lab", address, *read).output
+    shown = lab.ok("up", "-j4", "--config", "env=lab").output
+    assert ("; then rebooted" in shown) is not by_itself
+    assert lab.talosctl("lab", address, *read).output != before
+    log = lab.read(".simulator/lab/log")
+    assert log.count("MachineService/Reboot ") == (not by_itself)
+    shown = lab.ok("diff", "-q", "all", "--config", "env=lab").output
+    assert "lab/worker_1: runs what is in Git\n" in shown
+    lab.write(path, text)

@@ -46,7 +46,7 @@ def two(project: Project) -> Project:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("snakemake re", ["render", "report", "rekey", "reset", "refresh"]),
+        ("snakemake re", ["render", "report", "rekey", "reset", "reboot", "refresh"]),
         ("snakemake vms_d", ["vms_destroy"]),
         ("snakemake up --config ", ["env=", "goal=", "workers_at_once=", "bundle=", "strict="]),
         ("snakemake up --config e", ["env="]),
