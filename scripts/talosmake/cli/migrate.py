@@ -8,17 +8,20 @@ that are older than the record.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from talosmake.base import files
+from talosmake.base import files, talosctls
 from talosmake.base.errors import ConfigError
 from talosmake.base.program import version
+from talosmake.base.tools import numbers
 from talosmake.cli import repository
-from talosmake.inventory import repository_format
+from talosmake.inventory import canonical, envfile, names, repository_format, settings
 from talosmake.inventory.repository_format import FILE, FORMAT, Record, digest
 
+_VERSION = re.compile(r"\d+\.\d+\.\d+[-.\w]*")
 _PROFILE = "profiles/default/profile.yaml"
 # What init wrote before there was a record (format 1), by the SHA-256.
 _BEFORE_RECORDS = {
@@ -108,9 +111,10 @@ def migrate(*, apply: bool) -> Iterator[str]:
 
     :raises ConfigError: for a record of a newer talosmake, or where a file cannot be read or
         written.
+    :raises InventoryError: for a cluster.env that cannot be read.
     """
     record = repository_format.read()
-    wanted = repository.owned()
+    wanted = repository.owned(_talosctls())
     found = changes(wanted, record)
     for change in found:
         yield from change.shown()
@@ -129,6 +133,19 @@ def migrate(*, apply: bool) -> Iterator[str]:
         yield f"{change.path}: written"
     files.write_atomically(FILE, repository_format.text(_written(wanted, record)), 0o644)
     yield f"{FILE}: the repository has format {FORMAT}; commit it with the other files"
+
+
+def _talosctls() -> set[str]:
+    """The versions of talosctl that the environments need, of those that tell their Talos."""
+    defaults, found = settings.read({}).defaults, set()
+    for name in names.environment_names():
+        path = names.ENVIRONMENTS / name / "cluster.env"
+        own = envfile.read(path) if path.is_file() else {}
+        facts = canonical.facts({**defaults, **own})
+        talos, other = facts.get("TALOS_VERSION", ""), facts.get("TALOSCTL_VERSION", "")
+        if numbers(talos) and talosctls.serving(talos):
+            found.add(other if _VERSION.fullmatch(other) else talosctls.version_for(talos))
+    return found
 
 
 def _written(wanted: Mapping[str, str], record: Record) -> dict[str, str]:

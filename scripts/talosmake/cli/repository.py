@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -115,7 +115,9 @@ def _in_url(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _from_template(name: str, answers: Answers | None = None) -> str:
+def _from_template(
+    name: str, answers: Answers | None = None, talosctls: Collection[str] = ()
+) -> str:
     jinja = Jinja(  # noqa: S701 - no HTML
         loader=FileSystemLoader(_TEMPLATES),
         undefined=StrictUndefined,
@@ -129,22 +131,31 @@ def _from_template(name: str, answers: Answers | None = None) -> str:
         "contract": ".".join(TALOSCTL.pinned.split(".")[:2]),
         "documents": numbers(TALOSCTL.pinned)[:2] >= layout.DOCUMENTS,
         "kubernetes": _KUBERNETES,
-        "tools": {"talosctl": TALOSCTL, "sops": SOPS, "age": AGE, "helm": HELM},
+        "talosctls": sorted(talosctls or [TALOSCTL.pinned], key=_first),
+        "tools": {"sops": SOPS, "age": AGE, "helm": HELM},
     }
     return jinja.get_template(f"{name}.j2").render(values)
 
 
-def owned() -> dict[str, str]:
+def _first(version: str) -> tuple[bool, list[int]]:
+    """Sorts versions of talosctl: that of the plain name, then the newest (as set-up has it)."""
+    is_default = numbers(version)[:2] == numbers(TALOSCTL.pinned)[:2]
+    return not is_default, [-number for number in numbers(version)]
+
+
+def owned(talosctls: Collection[str] = ()) -> dict[str, str]:
     """The files, by their paths, that are the program's rather than a person's.
 
-    They are the same in every repository, and another version may write them otherwise
-    (:mod:`talosmake.cli.migrate`).
+    They are the same in every repository with the same versions of Talos, and another version of
+    the program may write them otherwise (:mod:`talosmake.cli.migrate`).
+
+    :param talosctls: the versions that the environments need; none are those of a new repository.
     """
     return {
         "Snakefile": _from_template("Snakefile"),
         ".gitignore": _from_template("gitignore"),
         _HOOK: _from_template("pre-commit"),
-        "mise.toml": _from_template("mise.toml"),
+        "mise.toml": _from_template("mise.toml", talosctls=talosctls),
         "profiles/default/profile.yaml": _packaged("profiles/default/profile.yaml"),
     }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from talosmake.base import talosctls
 from talosmake.base.errors import ConfigError
 from talosmake.cli import main, migrate, repository
 from talosmake.inventory import repository_format, settings
@@ -104,7 +106,7 @@ def test_files_of_another_version_follow_while_nobody_changed_them(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = {**repository.owned(), "mise.toml": '[tools]\ntalosctl = "9.9.9"\n', "new": "x\n"}
-    monkeypatch.setattr(repository, "owned", lambda: newer)
+    monkeypatch.setattr(repository, "owned", lambda _: newer)
     hook = made / ".githooks/pre-commit"
     newer[".githooks/pre-commit"] = hook.read_text() + "# more\n"
     shown = ran()
@@ -118,6 +120,36 @@ def test_files_of_another_version_follow_while_nobody_changed_them(
     (made / "new").write_text("mine\n")
     assert "new: changed by you" in ran("--apply")
     assert (made / "mise.toml").read_text() == "[tools]\n"
+
+
+def test_mise_has_the_talosctl_that_each_environment_needs(made: Path) -> None:
+    assert mise(made) == talosctls.default()
+    prod = made / "patches/envs/prod/cluster.env"
+    edge = made / "patches/envs/edge/cluster.env"
+    edge.parent.mkdir()
+    edge.write_text("TALOS_VERSION=1.14.0\n")
+    newest = talosctls.version_for("v1.14.0")
+    assert f'+talosctl = ["{talosctls.default()}", "{newest}"]' in ran().splitlines()
+    ran("--apply")
+    assert mise(made) == [talosctls.default(), newest]
+    assert "nothing to migrate" in ran()
+    # What no environment needs any more goes; another patch version than the pinned one comes.
+    prod.write_text("TALOS_VERSION=v1.12.1\nTALOSCTL_VERSION=v1.12.3\n")
+    ran("--apply")
+    assert mise(made) == [newest, "1.12.3"]
+    # What cannot be known is left out, and defaults count.
+    edge.write_text("TALOS_VERSION=latest\n")
+    prod.write_text("TALOS_VERSION=v1.14.1\nTALOSCTL_VERSION='\"]'\n")
+    (made / "config/config.yaml").write_text("defaults:\n  TALOS_VERSION: v1.14.1\n")
+    ran("--apply")
+    assert mise(made) == newest
+    # A person's own file is told of, as any other.
+    (made / "mise.toml").write_text("[tools]\n")
+    assert "mise.toml: changed by you, and left alone" in ran("--apply")
+
+
+def mise(made: Path) -> object:
+    return tomllib.loads((made / "mise.toml").read_text())["tools"]["talosctl"]
 
 
 def test_interrupted_the_same_command_finishes(
