@@ -123,7 +123,12 @@ def test_github_below_a_larger_repository(tmp_path: Path) -> None:
             assert len(job["steps"]) == len(before["steps"])
         assert not re.search(rf"(?<!{prefix})\b({'|'.join(names)})\.yml", text)
         # What runs in no directory of ours names it.
-        assert text.count("hashFiles('kubernetes/talos/requirements.txt')") == 1
+        [step] = [one for job in _jobs(workflow) for one in job["steps"] if "cache" in str(one)]
+        assert step["with"]["key"] == (
+            "talosmake-${{ runner.os }}-${{ hashFiles('kubernetes/talos/requirements.txt') }}-"
+            "${{ hashFiles('kubernetes/talos/patches/envs/**/cluster.env') }}"
+        )
+        assert step["with"]["key"].startswith(step["with"]["restore-keys"])
         assert not re.search(r"path: rendered_configs|['\" ]\.\./base", text)
         (tmp_path / f"{name}.yml").write_text(text)
     artifact = yaml.safe_load(written[f".github/workflows/{prefix}artifact.yml"])
