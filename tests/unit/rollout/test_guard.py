@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from talosmake.base import this_run
 from talosmake.base.errors import NodeError
 from talosmake.checks import lint
 from talosmake.inventory import environments, places
@@ -20,6 +21,9 @@ def _running(identifier: str, name: str, role: str = "controlplane") -> bytes:
     return (
         f"machine:\n  type: {role}\ncluster:\n  id: {identifier}\n  clusterName: {name}\n"
     ).encode()
+
+
+_ANOTHER = b"---\nkind: DiscoveryIdentityConfig\nclusterID: two=\n"
 
 
 @pytest.fixture
@@ -41,6 +45,9 @@ def shared(alone: Environment) -> Environment:
         (_running("one=", "a"), ClusterIdentity("two=", "a")),
         (b"", ClusterIdentity("", "")),
         (b"kind: HostnameConfig\n", ClusterIdentity("", "")),
+        # Of two that are said, none is known to hold.
+        (_running("one=", "a") + _ANOTHER, ClusterIdentity("one=", "a")),
+        (_running("one=", "a") + _ANOTHER, ClusterIdentity("two=", "a")),
     ],
 )
 def test_unknown_cluster_is_never_the_same(
@@ -84,3 +91,17 @@ def test_copy_of_a_bundle_is_shared_like_the_bundle(dev: Project, small: Project
     shutil.copy(places.own_bundle("dev"), places.own_bundle("prod"))
     assert lint.shares_bundle(environments.load("dev"))
     assert lint.shares_bundle(environments.load("prod"))
+
+
+def test_machines_that_are_not_known_are_told_once_a_run(
+    alone: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(guard, "warn", warnings.append)
+    for node in alone.nodes * 2:
+        guard._tell_what_is_not_checked(alone, node)
+    assert len(warnings) == 1
+    assert "without NODE_MAC" in warnings[0]
+    this_run.begin()
+    guard._tell_what_is_not_checked(alone, alone.nodes[0])
+    assert len(warnings) == 2

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from talosmake.inventory.artifact import Artifact
 from talosmake.inventory.model import Goal
 from talosmake.report import dag
-from talosmake.workflow import effects, lifecycle, run_view
+from talosmake.workflow import effects, lifecycle, run_view, targets
 from talosmake.workflow.effects import RULES, Effect
 from tests.project import REPOSITORY
 from tests.unit.rollout.test_installed import ENVIRONMENT
@@ -22,6 +23,13 @@ _RULES = {
     match[2]: match[0]
     for text in _TEXTS.values()
     for match in re.finditer(r"^( *)rule (\w+):\n(?:\1 .*\n|\n)*", text, re.M)
+}
+
+# By what they do: the functions of the steps.
+_CALLS = {
+    Effect.TOUCHES: r"make\.make_\w+|lab\.start|simulator\.start|apply\.apply_config"
+    r"|bootstrap\.bootstrap_cluster|reset\.reset|reboot\.reboot",
+    Effect.STOPS: r"destroy\.\w+|lab\.stop|simulator\.stop",
 }
 
 
@@ -44,6 +52,28 @@ def test_what_makes_a_file_does_not_only_look() -> None:
     for name, text in _RULES.items():
         if "output:" in text:
             assert effects.work([name]) == {name}, name
+
+
+def test_what_changes_or_stops_machines_is_known_by_what_it_calls() -> None:
+    for effect, functions in _CALLS.items():
+        calls = re.compile(rf"jobs\.run\(\s*log,\s*(?:{functions})\b")
+        found = {name for name, text in _RULES.items() if calls.search(text)}
+        assert found == {name for name in RULES if effect in RULES[name]}, effect
+
+
+def test_what_brings_nodes_their_configs_deploys() -> None:
+    environment = replace(ENVIRONMENT, artifact=object.__new__(Artifact))
+
+    def reaches(text: str) -> bool:
+        target = re.search(r"of_each\(targets\.(\w+)\)", text)
+        files = getattr(targets, target[1])(environment) if target else []
+        return any(file.suffix == ".applied" for file in files)
+
+    found = {name for name, text in _RULES.items() if name != "all" and reaches(text)}
+    found |= {name for name, text in _RULES.items() if re.search(r"\.applied\",\n    log:", text)}
+    assert found | {"bootstrap_cluster"} == {
+        name for name in RULES if Effect.DEPLOYS in RULES[name]
+    }
 
 
 def test_targets_that_do_nothing_themselves_have_no_job() -> None:
