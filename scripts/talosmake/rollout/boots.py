@@ -6,7 +6,7 @@ from talosmake.base import marker
 from talosmake.base.progress import say
 from talosmake.base.wait import Wait
 from talosmake.inventory.model import Environment, Node
-from talosmake.rollout import turns
+from talosmake.rollout import turns, waits
 from talosmake.talos.observe import connection_error, judged, secure_api
 from talosmake.talos.talosctl import CallError, Failure
 
@@ -60,8 +60,18 @@ def _recorded(environment: Environment, node: Node) -> str:
 
 
 def _has_come(environment: Environment, node: Node) -> bool:
+    """Whether the reboot that is recorded came; what was sent to the node since waits for another.
+
+    Such a record is over: it is dropped.
+    """
     before = _recorded(environment, node)
-    return bool(before) and secure_api(environment, node).boot_id() != before
+    now = secure_api(environment, node).boot_id() if before else ""
+    if now == before:
+        return False
+    if waits.recorded(environment, node).after(now).settings:
+        environment.paths.reboot(node).unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _sent_in(environment: Environment, node: Node) -> str:
