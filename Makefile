@@ -43,7 +43,8 @@ reference: ## tables in docs/, and words that shells complete, from the schemas 
 
 versions: ## ask Talos's Go modules what the pinned talosctl knows, after its pin was changed (needs Go)
 	@$(PYTHON) tools/versions/refresh.py
-	@cd tools/platforms && go run . >platforms.json.new && mv platforms.json.new ../../config/schemas/platforms.json
+	@cd tools/platforms && { go run . >platforms.json.new || { rm -f platforms.json.new; exit 1; }; }
+	@mv tools/platforms/platforms.json.new config/schemas/platforms.json
 	@echo "config/schemas/platforms.json: written"
 
 requirements: ## pin the packages that pyproject.toml names (UPGRADE=1: the newest ones)
