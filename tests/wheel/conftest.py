@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,7 +59,13 @@ class Repository:
     installed: Installed
     home: Path
 
-    def run(self, *arguments: str, program: str = "talosmake", timeout: float = 120) -> Run:
+    def run(
+        self,
+        *arguments: str,
+        program: str = "talosmake",
+        timeout: float = 120,
+        env: Mapping[str, str] | None = None,
+    ) -> Run:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SOPS_", "TALOS", "PY"))}
         kept |= {"HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / ".cache")}
         places = [self.installed.home / "bin", Path(setup.ensure_uv()).parent, "/usr/bin", "/bin"]
@@ -68,7 +75,7 @@ class Repository:
         done = subprocess.run(
             [program, *arguments],
             cwd=self.root,
-            env=kept,
+            env={**kept, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import REPOSITORY
+from tests.set_up import setup
 from tests.wheel.conftest import Installed, Repository
 
 # For two at once.
@@ -106,7 +107,16 @@ def test_update_shows_what_changes_and_applies_nothing(
 ) -> None:
     repository.ok("up", "dev", "-j4")
     before = (repository.root / "rendered_configs/dev/worker-worker_1.yaml").read_bytes()
-    output = repository.ok("update", str(newer_wheel), "--yes")
+    # Called by its path, and so without its tools on PATH: the wanted version needs its own, which
+    # may be others. They are in the cache, by the Go that set-up found.
+    go = [Path(setup.which("go")).parent] if setup.which("go") else []
+    places = [*go, Path(setup.ensure_uv()).parent, "/usr/bin", "/bin"]
+    cache = {"TALOSMAKE_CACHE": str(setup.cache_directory(os.environ))}
+    env = {"PATH": os.pathsep.join(map(str, places)), **cache}
+    program = str(repository.installed.home / "bin/talosmake")
+    run = repository.run("update", str(newer_wheel), "--yes", program=program, env=env)
+    output = run.output
+    assert run.code == 0, output
     assert "0.1.0 -> 99.0.0" in output
     assert "dev: 3 of 3 machine configs change" in output
     assert "+hostname: new-worker-1" in output

@@ -29,13 +29,15 @@ def update(wanted: str, confirm: Callable[[str], bool]) -> Iterator[str]:
     :param wanted: a version, a wheel's file, or "" for the newest that the package index has.
     :param confirm: asked before the pin is written.
     :raises ConfigError: where nothing is pinned.
-    :raises ToolError: when the wanted version cannot be had, or one of the two does not render.
+    :raises ToolError: when the wanted version, or its tools, cannot be had, or one of the two does
+        not render.
     """
     text = pin()
     with tempfile.TemporaryDirectory(prefix="talosmake-update-") as directory:
         root = Path(directory)
         new = _installed(wanted, root / "venv")
         yield f"talosmake {version()} -> {new}"
+        _set_up(root / "venv/bin/talosmake")
         before = _rendered(Path(sys.executable), root / "before")
         after = _rendered(root / "venv/bin/python", root / "after")
         yield from diff.markdown(diff.read(before), diff.read(after))
@@ -80,6 +82,15 @@ def _installed(wanted: str, venv: Path) -> str:
     _run([*install, named], Path(), f"install {named}")
     asked = "from importlib.metadata import version; print(version('talosmake'))"
     return _run([python, "-c", asked], Path(), "ask for its version").strip()
+
+
+def _set_up(talosmake: Path) -> None:
+    """Provide the tools that the wanted version pins; what is built is kept in the cache.
+
+    :raises ToolError: when one cannot be had; set-up has said why.
+    """
+    if subprocess.run([str(talosmake), "setup"], stdin=subprocess.DEVNULL, check=False).returncode:
+        raise ToolError("the tools of this talosmake cannot be provided; why stands above")
 
 
 def _rendered(python: Path, directory: Path) -> Path:
