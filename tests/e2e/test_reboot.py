@@ -101,6 +101,8 @@ def test_reboot_that_was_killed_is_finished_and_not_sent_again(up: Project, netw
 
 def test_machine_that_rebooted_otherwise_is_in_force(up: Project, network: str) -> None:
     up.patch("lab", "control_planes", "cp_1", _ETCD.format(4294967296))
+    foreseen = "applying it needs no reboot, but it is not in force until a reboot: cluster.etcd\n"
+    assert foreseen in up.snakemake(*DIFF, "node=cp_1").output
     up.ok(*UP)
     address = f"{network}.11"
     before = up.talosctl("lab", address, "read", "/proc/sys/kernel/random/boot_id").output

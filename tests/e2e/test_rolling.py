@@ -154,7 +154,9 @@ def test_modes(metal: Project, network: str) -> None:
     assert "its new config needs a reboot; nothing was changed" in script.output
 
     metal.environment("metal", "APPLY_MODE=staged\n")
-    assert "it runs as before until you reboot it" in metal.ok(*go).output
+    assert (
+        "it runs as before until you reboot it: snakemake reboot --config" in metal.ok(*go).output
+    )
     running = metal.talosctl(
         "metal", f"{network}.11", "get", "machineconfig", "v1alpha1", "-o", "yaml"
     )

@@ -125,7 +125,8 @@ def _to_running(environment: Environment, node: Node, config: bytes, live: Obser
     same = same_config(live.config, config)
     own = NodeLayers(environment, node)
     try:
-        pending = secure_api(environment, node).persistent_config() != live.config
+        persistent = secure_api(environment, node).persistent_config()
+        pending = persistent != live.config
         # A dry run would make what is only tried permanent (Talos issue 14343).
         needs = "" if same else _PENDING if pending else _reboot(environment, node, config)
         waiting = waits.still(environment, node)
@@ -140,9 +141,15 @@ def _to_running(environment: Environment, node: Node, config: bytes, live: Obser
         said += "; a staged or tried config is pending on it" * pending
     else:
         said = f"differs; {needs}" + "; only the form differs" * (not lines)
+        if needs == _NO_REBOOT:
+            later = waits.will_wait(live.config, config, talos.version)
+            said += f", but it is {later}" if later.settings else ""
         if settings := installed.not_read(live.config, config):
             said += f"; {', '.join(settings)} changes no running node"
         said += f"; runs {found}" if found else ""
+    # Staged: what is in Git comes with a reboot.
+    comes = bool(waiting.settings) or (pending and same_config(persistent, config))
+    way_on = waits.way_on(environment, node) if comes else ""
     if waiting.settings:
         said += f", {waiting}" if same else f"; of what it has, {waiting}"
     return NodeDiff(
@@ -153,10 +160,11 @@ def _to_running(environment: Environment, node: Node, config: bytes, live: Obser
         talos=talos,
         to_do=tuple(installed.to_do(own, found)) if found else (),
         waits=waiting.settings,
-        way_on=waits.way_on(environment, node) if waiting.settings else "",
+        way_on=way_on,
     )
 
 
+_NO_REBOOT = "applying it needs no reboot"
 _PENDING = (
     "a staged or tried config is pending on it, so it was not asked whether it needs a reboot"
 )
@@ -170,7 +178,7 @@ def _reboot(environment: Environment, node: Node, config: bytes) -> str:
     mode = environment.options.apply_mode
     if re.search(r"Applied configuration without a reboot", answer) and mode != "reboot":
         staged = " (APPLY_MODE=staged: it takes it at its next one)" if mode == "staged" else ""
-        return f"applying it needs no reboot{staged}"
+        return f"{_NO_REBOOT}{staged}"
     if re.search(r"Applied configuration with a reboot", answer) or mode == "reboot":
         return _NEEDS[mode]
     return "the node does not say whether applying it needs a reboot"

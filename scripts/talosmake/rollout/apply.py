@@ -171,7 +171,8 @@ def _apply_to_running(
     say(f"{environment.name}/{node.name}: applying to the running node, mode {mode}")
     _record(environment, node, config)
     if mode == "staged":
-        return mode, f"{api.apply(config, mode)}; it runs as before until you reboot it"
+        way_on = waits.way_on(environment, node)
+        return mode, f"{api.apply(config, mode)}; it runs as before until you reboot it: {way_on}"
     if mode == "reboot" and not in_force.may_reboot(api.version()):
         return mode, _apply_then_reboot(environment, node, running, config)
     if mode != "reboot":

@@ -90,7 +90,10 @@ def _send(environment: Environment, node: Node, before: str) -> None:
             secure_api(environment, node).reboot()
             return
         except CallError as error:
-            if error.failure is not Failure.UNREACHABLE or not left:
+            if error.failure is not Failure.UNREACHABLE:
+                environment.paths.reboot(node).unlink(missing_ok=True)  # it said no
+                raise
+            if not left:
                 raise
             said = error.in_short
         if _boot_now(environment, node) != before:

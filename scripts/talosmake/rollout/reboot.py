@@ -31,6 +31,12 @@ def reboot(environments: Sequence[Environment], config: Config) -> None:
     if config.node is None:
         raise _which(environment)
     node = named.one(environment, environment.nodes, config.node)
+    if environment.cluster.lab:
+        raise NodeError(
+            f"{environment.name}/{node.name}: a lab's nodes cannot be rebooted: Talos "
+            "refuses it in container mode; nothing was sent",
+            hint=f"They can be powered off and on:  {waits.way_on(environment, node)}",
+        )
     # Also where Snakemake does not know that it is no longer good.
     credentials.ensure(environment)
     try:

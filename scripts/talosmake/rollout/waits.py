@@ -112,13 +112,12 @@ def sending(environment: Environment, node: Node, running: bytes, config: bytes)
 def _joined(
     environment: Environment, node: Node, before: Waits, running: bytes, config: bytes
 ) -> Waits:
-    old, new = documents(running), documents(config)
     # Most changes wait in no version, and cost no call.
-    if not _until_reboot(in_force.pending(old, new)):
+    if not will_wait(running, config, "").settings:
         return before
     api = secure_api(environment, node)
     talos = api.version().partition(" ")[0]
-    settings = _until_reboot(in_force.pending(old, new, talos))
+    settings = will_wait(running, config, talos).settings
     if not settings:
         return before
     try:
@@ -128,12 +127,25 @@ def _joined(
     return before.joined(settings, boot_id)
 
 
+def will_wait(running: bytes, config: bytes, talos: str) -> Waits:
+    """What would wait if a node took a config without a reboot.
+
+    :param running: the config that it runs with.
+    :param talos: the version that it runs.
+    """
+    found = in_force.pending(documents(running), documents(config), talos)
+    return Waits(tuple(_until_reboot(found)))
+
+
 def _until_reboot(found: Sequence[in_force.Pending]) -> list[str]:
     return [one.label for one in found if one.until is Until.REBOOT]
 
 
 def way_on(environment: Environment, node: Node) -> str:
-    """The command that reboots a node."""
+    """The command that reboots a node; a lab's, which Talos does not reboot, all go off and on."""
+    if environment.cluster.lab:
+        commands = (f"snakemake {do} --config env={environment.name}" for do in ("lab_stop", "up"))
+        return " && ".join(commands)
     name = named.short(node, environment.nodes)
     return f"snakemake reboot --config env={environment.name} node={name}"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,11 @@ def test_files_count_where_no_node_was_asked() -> None:
     # The node itself knows better.
     assert compared_with(stale, IN_LINE).kind == "applied"
     assert part("applied").kind == "applied"
+
+
+def test_third_state_is_shown_until_the_node_says_otherwise() -> None:
+    waiting = replace(part("applied"), waits=("cluster.etcd",), way_on="snakemake reboot …")
+    assert waiting.state == "applied, not in force until a reboot"
+    assert waiting.kind == "stale"
+    assert compared_with(waiting, IN_LINE).state == "applied"
+    assert compared_with(waiting, SILENT).waits == ("cluster.etcd",)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from talosmake.base.errors import NodeError
 from talosmake.inventory import environments
 from talosmake.inventory.model import Environment
+from talosmake.inventory.settings import Config
 from talosmake.rollout import boots, waits
+from talosmake.rollout import reboot as target
 from talosmake.rollout.waits import Waits
+from talosmake.talos.talosctl import CallError, Failure
 from tests.project import Project
 
 
@@ -18,17 +22,22 @@ class Running:
     """A node that is in another boot once it was told to reboot.
 
     :ivar left: the boots that it was told to leave.
+    :ivar fails: how its answers to that fail, and whether it leaves that boot all the same.
     """
 
     boot: str = "a"
     left: list[str] = field(default_factory=list)
+    fails: list[tuple[Failure, bool]] = field(default_factory=list)
 
     def boot_id(self) -> str:
         return self.boot
 
     def reboot(self) -> None:
         self.left.append(self.boot)
-        self.boot += "+"
+        failure, leaves = self.fails.pop(0) if self.fails else (None, True)
+        self.boot += "+" * leaves
+        if failure:
+            raise CallError(failure, "rpc error: in talosctl's words")
 
 
 @pytest.fixture
@@ -69,3 +78,31 @@ def test_it_is_rebooted_unless_it_was_since(
     assert running.left == left
     assert not boots.is_due(dev, node)
     assert waits.recorded(dev, node) == Waits()
+
+
+@pytest.mark.parametrize(("leaves", "left"), [(False, ["a", "a"]), (True, ["a"])])
+def test_answer_that_was_lost_is_looked_for(
+    dev: Environment, running: Running, leaves: bool, left: list[str]
+) -> None:
+    running.fails = [(Failure.UNREACHABLE, leaves)]
+    boots.reboot(dev, dev.workers[0])
+    assert running.left == left
+    assert not boots.is_due(dev, dev.workers[0])
+
+
+def test_what_a_node_refuses_is_not_waited_for(dev: Environment, running: Running) -> None:
+    running.fails = [(Failure.NOT_AUTHORIZED, False)]
+    with pytest.raises(NodeError, match="in talosctl's words"):
+        boots.reboot(dev, dev.workers[0])
+    assert not boots.is_due(dev, dev.workers[0])
+
+
+def test_nodes_of_a_lab_are_powered_off_and_on(dev: Environment) -> None:
+    lab = replace(dev, cluster=replace(dev.cluster, lab=True))
+    config = Config(
+        env="dev", goal=None, workers_at_once=1, bundle="", defaults={}, node="worker_1"
+    )
+    with pytest.raises(NodeError, match="a lab's nodes cannot be rebooted") as caught:
+        target.reboot([lab], config)
+    way = "snakemake lab_stop --config env=dev && snakemake up --config env=dev"
+    assert way in caught.value.hint

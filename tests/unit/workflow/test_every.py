@@ -43,6 +43,8 @@ def test_some_targets_know_of_all_environments() -> None:
     assert every.is_meant(ALL, ["snakemake", "nodes"])
     assert not every.is_meant(ALL, ["snakemake", "rekey"])
     assert every.is_meant(ALL, ["snakemake", "reset"])
+    # Which say so: in each of them a node may have the name.
+    assert not every.is_meant(ALL, ["snakemake", "reboot", "node=cp_1"])
     confirmed = Config(env="all", goal=None, workers_at_once=1, bundle="", defaults={}, confirm="x")
     assert not every.is_meant(confirmed, ["snakemake", "reset"])
     one = Config(env="dev", goal=None, workers_at_once=1, bundle="", defaults={})
