@@ -19,7 +19,6 @@ from talosmake.checks import cilium_rules, environment_rules, network_rules, val
 from talosmake.checks.finding import EnvironmentView, Finding, NodeView
 from talosmake.inventory import environments, node_names
 from talosmake.inventory.model import Cilium, CniInstall, Environment, Role
-from talosmake.patches import layout
 from talosmake.patches.patch import Patch, parse
 from talosmake.render import cilium, cilium_network, collisions, fit, manifests
 from talosmake.render.layers import Layer
@@ -153,7 +152,7 @@ def test_document_of_control_planes_is_refused_where_workers_get_it(shared: bool
     fit.check_role(given, Role.CONTROLPLANE, shared=shared)
 
 
-@pytest.mark.parametrize("kind", sorted(layout.READ_ON_CONTROL_PLANES))
+@pytest.mark.parametrize("kind", ["KubeExternalManifestConfig", "KubeInlineManifestConfig"])
 def test_manifests_are_of_no_use_on_workers(dev: Environment, kind: str) -> None:
     text = document(kind, "name: a\n")
     message = rf"^patches/common\.yaml: the document {kind}: only control planes have this"
@@ -228,6 +227,24 @@ def test_document_beside_the_field_that_a_contract_generates() -> None:
         "Write it in machine and cluster instead (machine.kubelet), or raise TALOS_CONTRACT in "
         "cluster.env\nfrom v1.13 to v1.14, whose configs are made of such documents.\n"
     )
+
+
+def test_either_may_stay_where_no_contract_generates_one() -> None:
+    field = patch("machine:\n  network:\n    nameservers: [1.1.1.1]\n")
+    own = document("ResolverConfig", "searchDomains: {domains: [a.b]}\n")
+    other = parse(own, Path("patches/envs/dev/dns.yaml"))
+    base = talos_configs.documents("v1.13", "worker")
+    found = collisions.of_config([*base, *field.documents, *other.documents])
+    error = collisions.refused(found, [field, other], (1, 13), "dev/w", "cluster.env")
+    assert error.message == (
+        "patches/envs/dev/dns.yaml:2: the document ResolverConfig: Talos refuses this beside "
+        "machine.network.nameservers, in patches/common.yaml:3; for dev/w"
+    )
+    assert error.hint == (
+        "Write it in one of the two alone: in machine and cluster, or in ResolverConfig."
+    )
+    for one in (field, other):  # what the hint says
+        assert collisions.of_config([*base, *one.documents]) == []
 
 
 def test_both_in_patches_name_each_other() -> None:
@@ -404,6 +421,12 @@ def test_install_disk_is_named_by_an_expression(dev: Environment, expression: st
     )
 
 
+@pytest.mark.parametrize("given", ["disk: /dev/vda", "diskSelector: {size: '> 10GB'}"])
+def test_install_disk_is_named_in_machine_and_cluster(dev: Environment, given: str) -> None:
+    assert not list(value_rules.disk_not_given(view(dev, f"machine:\n  install:\n    {given}\n")))
+    assert list(value_rules.disk_not_given(view(dev, "machine:\n  install:\n    wipe: true\n")))
+
+
 def test_endpoint_is_served_by_a_name_of_the_api_server(dev: Environment) -> None:
     sans = document("KubeAPIServerConfig", "certExtraSANs: [10.9.0.10]\n")
     assert not list(environment_rules.endpoint(EnvironmentView(dev, [view(dev, sans)])))
@@ -418,6 +441,20 @@ def test_valid_subnets_of_a_node_are_held_against_its_addresses(dev: Environment
         "patches/common.yaml:9: KubeNodeConfig: nodeIP.validSubnets: none of the node's addresses "
         "is in 192.168.0.0/16"
     ]
+
+
+def test_subnets_that_etcd_advertises_are_held_against_addresses_of_control_planes(
+    dev: Environment,
+) -> None:
+    link = document("LinkConfig", "name: eth0\naddresses: [{address: 10.9.0.11/24}]\n")
+    wrong = "cluster:\n  etcd:\n    advertisedSubnets: [192.168.0.0/16]\n"
+    assert said(network_rules.address_outside(view(dev, link, wrong))) == [
+        "patches/common.yaml:8: cluster.etcd.advertisedSubnets: none of the node's addresses is in "
+        "192.168.0.0/16"
+    ]
+    right = wrong.replace("192.168.0.0/16", "192.168.0.0/16, 10.9.0.0/24")
+    assert not said(network_rules.address_outside(view(dev, link, right)))
+    assert not said(network_rules.address_outside(view(dev, link, wrong, role=Role.WORKER)))
 
 
 def test_cilium_is_held_against_the_documents_of_the_config(dev: Environment) -> None:

@@ -19,6 +19,9 @@ from talosmake.patches.positions import Keys
 
 # What is not there to Talos; an empty mapping is.
 _NOTHING: tuple[object, ...] = (None, "", [])
+# What no config of an older contract has by itself, and whose document its Talos knows already, so
+# that either may stay.
+_EITHER = frozenset(("machine.network.nameservers", "machine.network.searchDomains"))
 _ALL = (
     "\npatches/common.yaml reaches environments of other contracts, too: what they write in another"
     "\nway belongs into each environment's own common.yaml."
@@ -78,6 +81,8 @@ def refused(
     if contract >= layout.DOCUMENTS:
         hint = f"Write it into the document instead ({kinds}), or stay at an older TALOS_CONTRACT "
         hint += f"than {version}, in {env_file}."
+    elif _EITHER.issuperset(one.field for one in found):
+        hint = f"Write it in one of the two alone: in machine and cluster, or in {kinds}."
     else:
         hint = f"Write it in machine and cluster instead ({fields}), or raise TALOS_CONTRACT in "
         hint += f"{env_file}\nfrom {version} to v1.14, whose configs are made of such documents."
