@@ -19,4 +19,4 @@ LINT = 6
 # The talosconfig of a client certificate and endpoints.
 TALOSCONFIG = 1
 # apply.sh.
-APPLY_SCRIPT = 4
+APPLY_SCRIPT = 5

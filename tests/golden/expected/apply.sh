@@ -89,7 +89,7 @@ bootstrap_etcd() { # Once, where every control plane says that it has no etcd; 1
 if [[ $mode != --dry-run ]]; then
   command -v flock >/dev/null || fail "flock is not on PATH (package util-linux): another run beside this one would not be seen"
   for talosctl in talosctl-1.13 talosctl ""; do
-    [[ -n $talosctl ]] || fail "talosctl 1.13.9 is needed, as it made the configs; found: ${found##*$'\n'}; 'make setup' builds it into .venv/bin"
+    [[ -n $talosctl ]] || fail "talosctl 1.13.9 is needed, as it made the configs; found: ${found##*$'\n'}; put it on PATH ('make setup', or 'talosmake setup', builds what is pinned)"
     found=$("$talosctl" version --client --short 2>&1) && [[ $found == *"v1.13.9" ]] && break; done
   [[ -f $TALOSCONFIG && -d $here/state ]] || fail "$TALOSCONFIG is missing; run: snakemake validate --config env=lab-1_a"
   cluster_lock=${XDG_CACHE_HOME:-~/.cache}/talosmake/locks/talos-test-daaf1926d24a.lock

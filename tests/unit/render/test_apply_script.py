@@ -357,7 +357,7 @@ def test_another_talosctl_sends_nothing(nodes: Nodes, found: str) -> None:
     assert run.code == 1
     assert (
         f"apply.sh: talosctl {TALOSCTL.pinned} is needed, as it made the configs; found: Talos "
-        f"v{found}; 'make setup' builds it into .venv/bin\n"
+        f"v{found}; put it on PATH ('make setup', or 'talosmake setup', builds what is pinned)\n"
     ) in run.output
     assert len(nodes.log) == 2
 
