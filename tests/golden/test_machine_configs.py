@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import yaml
 
 from talosmake.base import talosctls
 from talosmake.inventory import environments
@@ -18,22 +15,7 @@ from talosmake.secrets import bundles
 from talosmake.talos import generate
 from tests.golden.conftest import Golden
 from tests.project import CLUSTER_ENV, REPOSITORY, Project
-
-
-def named(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Each scalar of a bundle with the dotted name of its key."""
-    if isinstance(value, dict):
-        for key, below in value.items():
-            yield from named(below, f"{name}.{key}".lstrip("."))
-    else:
-        yield name, str(value)
-
-
-def without_secrets(config: bytes, bundle: bytes) -> str:
-    text = config.decode()
-    for name, value in named(yaml.safe_load(bundle)):
-        text = text.replace(value, f"<{name}>")
-    return text
+from tests.talos_configs import without_secrets
 
 
 @pytest.mark.parametrize(("role", "name"), [("controlplane", "cp-2"), ("worker", "w-2")])

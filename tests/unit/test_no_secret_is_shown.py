@@ -306,6 +306,17 @@ def test_no_artifact_is_made_with_a_secret(dev: Project, how: str, secret: str) 
     pack.refuse_leaks({"lint.txt": b"x: nothing\n"}, values)
 
 
+def test_certificates_and_the_id_are_no_reason_to_make_no_artifact() -> None:
+    """Nor is what a bundle has of a pair that was left empty by hand."""
+    bundle = yaml.safe_dump({**PARSED, "certs": {**PARSED["certs"], "own": None}}).encode()
+    values = disclosure.bundle_forms(bundle)
+    assert set(values) == set(disclosure.bundle_forms(BUNDLE))
+    public = [PARSED["certs"]["os"]["crt"], PARSED["certs"]["k8s"]["crt"], PARSED["cluster"]["id"]]
+    pack.refuse_leaks({"lint.txt": "\n".join(public).encode()}, values)
+    for value in (TOKEN, OS_KEY, PARSED["certs"]["k8sserviceaccount"]["key"]):
+        assert value in values
+
+
 def test_values_of_the_bundle_are_all_looked_at(dev: Project) -> None:
     values = set(bundles.secret_values(BUNDLE))
     assert {str(one) for one in scalars(PARSED)} <= values | {""}

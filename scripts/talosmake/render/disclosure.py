@@ -29,6 +29,7 @@ from talosmake.base.redact import (
     without_forms,
 )
 from talosmake.base.secret_keys import in_value, secret_key
+from talosmake.base.yamls import lookup
 from talosmake.inventory.model import Node
 from talosmake.patches.patch import Patch
 from talosmake.render.layers import Layer, NodeLayers
@@ -132,7 +133,7 @@ def bundle_forms(bundle: bytes) -> list[str]:
     For texts that are about other things, where a certificate is nothing to hide.
     """
     [values] = parsed(bundle).values()
-    public = {pair.get("crt") for pair in values["certs"].values()} | {values["cluster"]["id"]}
+    public = {lookup(pair, "crt") for pair in values["certs"].values()} | {values["cluster"]["id"]}
     secret = [value for value in scalars(values) if value not in public]
     found = [*secret, *(line for value in secret for line in pem_lines(value))]
     forms = (form for value in found for form in (value, *encodings(value)))
