@@ -56,8 +56,8 @@ TARGETS = (
     ),
     Target(
         "diff",
-        "what differs between Git and the running nodes, redacted; exit code 2 if anything does: "
-        "[day 2](day-2.md)",
+        "what differs between Git and the running nodes, redacted; exit code 2 if anything does, "
+        "or waits for a reboot: [day 2](day-2.md)",
         keys=("node", "against"),
         words=("node",),
     ),
