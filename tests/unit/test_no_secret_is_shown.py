@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -18,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talosmake.artifact import diff as artifact_diff
-from talosmake.artifact import pack
-from talosmake.base import marker
+from talosmake.artifact import pack, unpack
+from talosmake.base import git, marker
 from talosmake.base.errors import ArtifactError, SecretsError, TalosmakeError
 from talosmake.base.redact import scalars
 from talosmake.checks import lint, validate
@@ -27,7 +28,7 @@ from talosmake.checks.finding import report
 from talosmake.inventory import environments
 from talosmake.inventory.model import Environment, Node
 from talosmake.patches.patch import parse
-from talosmake.render import disclosure, machine_config
+from talosmake.render import apply_script, disclosure, machine_config
 from talosmake.render.layers import NodeLayers
 from talosmake.report import diff, explain, promote, provenance
 from talosmake.secrets import age, bundles
@@ -304,6 +305,21 @@ def test_no_artifact_is_made_with_a_secret(dev: Project, how: str, secret: str) 
     with pytest.raises(ArtifactError, match=r"lint\.txt: holds a value of the secrets bundle"):
         pack.refuse_leaks(member, values)
     pack.refuse_leaks({"lint.txt": b"x: nothing\n"}, values)
+
+
+def test_an_artifact_is_made_of_one_look(dev: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lint finds is the same in the text and in the manifest, and without a secret."""
+    repeat(dev, "itself")
+    environment, _, _ = ready("dev")
+    apply_script.write_apply_script(environment)
+    looked = Mock(wraps=lint.findings)
+    monkeypatch.setattr(lint, "findings", looked)
+    monkeypatch.setattr(git, "commit", lambda: git.Commit("a" * 40, 0, "v1", False))
+    pack.make(environment)
+    looked.assert_called_once()
+    made = unpack.read(environment.paths.root / "talos-dev-v1.tar.gz")
+    assert made.findings == len(lint.findings(environment)) > 3
+    assert not [part for secret in SECRETS for part in parts(secret) if part in str(made.nodes)]
 
 
 def test_certificates_and_the_id_are_no_reason_to_make_no_artifact() -> None:

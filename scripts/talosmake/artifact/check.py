@@ -17,7 +17,7 @@ from talosmake.artifact import pack
 from talosmake.base import files, git
 from talosmake.base.errors import LintError, SecretsError, TalosmakeError, ValidationError
 from talosmake.checks import lint, validate
-from talosmake.checks.finding import report
+from talosmake.checks.finding import Finding, report
 from talosmake.inventory import node_names
 from talosmake.inventory.model import Environment, Node
 from talosmake.render import apply_script, cilium, machine_config
@@ -88,7 +88,7 @@ def _check(environment: Environment, strict: bool) -> None:
                 f"{environment.name}: encrypted, so not read and left out of the check:\n"
                 + "\n".join(f"  {path}" for path in left_out)
             )
-        path = _write(checked, left_out)
+        path = _write(checked, left_out, found)
     print(
         f"{environment.name}: {len(checked.nodes)} configs pass 'talosctl validate' with a "
         f"throw-away bundle; redacted: {path}"
@@ -148,10 +148,10 @@ def _render(environment: Environment) -> None:
         raise ValidationError("\n".join(said))
 
 
-def _write(environment: Environment, left_out: Sequence[Path]) -> Path:
+def _write(environment: Environment, left_out: Sequence[Path], found: Sequence[Finding]) -> Path:
     """Keep what a person reviews; its manifest names no configs, so that it cannot be deployed."""
     commit = git.commit()
-    members = pack.review(environment)
+    members = pack.review(environment, found)
     content = {
         **pack.facts(environment, commit),
         "left_out": [str(path) for path in left_out],

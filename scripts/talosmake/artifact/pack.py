@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from talosmake.base.errors import ArtifactError, InventoryError
 from talosmake.base.progress import say
 from talosmake.base.tools import AGE, HELM, SOPS, TALOSCTL
 from talosmake.checks import lint
-from talosmake.checks.finding import report
+from talosmake.checks.finding import Finding, report
 from talosmake.checks.validate import validated_config
 from talosmake.inventory import node_names
 from talosmake.inventory.fact_values import place
@@ -59,8 +59,9 @@ def make(environment: Environment) -> None:
     commit = git.commit()
     configs = {node.config_name: validated_config(environment, node) for node in environment.nodes}
     node_names.check(environment, configs)
-    members = review(environment)
-    members[MANIFEST] = _manifest(environment, commit, members, configs)
+    found = lint.findings(environment)
+    members = review(environment, found)
+    members[MANIFEST] = _manifest(environment, commit, members, configs, len(found))
     members[SEAL] = (bundles.seal(environment, members[MANIFEST]) + "\n").encode()
     refuse_leaks(members, disclosure.bundle_forms(bundles.bundle_of(environment)))
     to = recipients(environment)
@@ -86,8 +87,11 @@ def write(
     return directory / name
 
 
-def review(environment: Environment) -> dict[str, bytes]:
-    """What a person reads of an artifact, by member: nothing secret, no time in it."""
+def review(environment: Environment, found: Sequence[Finding]) -> dict[str, bytes]:
+    """What a person reads of an artifact, by member: nothing secret, no time in it.
+
+    :param found: what lint finds in the environment.
+    """
     members = {
         f"configs/{node.config_name}.yaml": disclosure.shown_text(
             NodeLayers(environment, node), validated_config(environment, node)
@@ -96,7 +100,7 @@ def review(environment: Environment) -> dict[str, bytes]:
     }
     results = {node.config_name: _result(environment, node) for node in environment.nodes}
     members[VALIDATION] = as_json(results)
-    members[LINT] = report(environment, lint.findings(environment)) + "\n"
+    members[LINT] = report(environment, found) + "\n"
     members[SCRIPT] = environment.paths.apply_script.read_text(encoding="utf-8")
     return {name: text.encode() for name, text in members.items()}
 
@@ -133,9 +137,10 @@ def _manifest(
     commit: git.Commit,
     members: Mapping[str, bytes],
     configs: Mapping[str, bytes],
+    findings: int,
 ) -> bytes:
     content = facts(environment, commit)
-    content["findings"] = len(lint.findings(environment))
+    content["findings"] = findings
     content["configs"] = {name: sha256_of(config) for name, config in configs.items()}
     content["members"] = {name: sha256_of(member) for name, member in members.items()}
     return as_json(content).encode()
