@@ -235,7 +235,18 @@ def test_what_is_no_secret_is_shown(dev: Project) -> None:
     assert not [command for command, text in everything_shown(dev) if "shown-" not in text]
 
 
-COMMON = ["cluster", "default", "kubernetes", "enp5s0f1", "apiVersion: v1", "kind: Secret"]
+COMMON = [
+    "cluster",
+    "machine",
+    "common",
+    "workers",
+    "patches",
+    "default",
+    "kubernetes",
+    "enp5s0f1",
+    "apiVersion: v1",
+    "kind: Secret",
+]
 MANIFEST = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: my-name\nstringData:\n  x: hunter2\n"
 
 
@@ -259,6 +270,8 @@ def test_common_words_of_an_encrypted_patch_are_hidden_only_there(dev: Project) 
     assert machine["env"]["SECRET"] == "<redacted>"
     assert machine["env"]["MANIFEST"] == other.replace("name: my-name", "<redacted>")
     assert machine["kubelet"]["image"].startswith("ghcr.io/siderolabs/kubelet:")
+    said = f"machine.x: set it in {environment.env_file} or {WORKER.format('dev')}/common.yaml"
+    assert disclosure.secrets_of(NodeLayers(environment, worker)).without(said) == said
 
 
 @pytest.mark.parametrize("how", ["itself", "a longer text", "base64", "JSON"])

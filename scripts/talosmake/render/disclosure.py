@@ -55,11 +55,12 @@ _PLAIN = re.compile(
     r"|\d{1,3}(\.\d{1,3}){3}([:/]\d{1,5})?|/dev/[a-z]+\d*[a-z]?\d*"
     r"|[a-z0-9-]+(\.[a-z0-9-]+)+(/[a-z0-9._-]+)+:v?\d+\.\d+\.\d+[-.\w]*"
 )
-# What encrypted patches set, and stands in any config anyway: words, names of cards, the lines that
-# each manifest has. Hidden wherever it stands it would take images and manifests with it, and give
-# itself away by the gaps.
+# What encrypted patches set, and stands in any config anyway: words (of paths as well), names of
+# cards, the lines that each manifest has. Hidden wherever it stands it would take images and
+# manifests with it, and give itself away by the gaps.
 _COMMON = re.compile(
     r"enabled|disabled|default|cluster|kubernetes|kubelet|kube-system|server|client"
+    r"|machine|common|workers|control_planes|patches"
     r"|en[ops]\d+([a-z]+\d+)*(\.\d+)?"
     r"|apiVersion: ([a-z0-9.-]+/)?v\d+((alpha|beta)\d+)?|kind: [A-Z][A-Za-z]+|type: Opaque"
     r"|namespace: (default|kube-system)"
