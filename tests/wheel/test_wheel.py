@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import REPOSITORY
+from tests.project import BIN, REPOSITORY
 from tests.set_up import setup
-from tests.wheel.conftest import Installed, Repository
+from tests.wheel.conftest import TOOLS, Installed, Repository
 
 # For two at once.
 _OTHER_NET = f"127.{250 + os.getpid() % 5}.{os.getpid() // 5 % 250}"
@@ -102,17 +102,23 @@ def _secrets_in(config: Path) -> list[str]:
     return re.findall(r"^\s+(?:token|secret|key|id): (\S{12,})$", text, re.MULTILINE)
 
 
+def tool(name: str) -> Path:
+    """Where one of the tools of these tests is."""
+    return (BIN / name).resolve()
+
+
 def test_update_shows_what_changes_and_applies_nothing(
     repository: Repository, newer_wheel: Path, newer: Installed
 ) -> None:
     repository.ok("up", "dev", "-j4")
     before = (repository.root / "rendered_configs/dev/worker-worker_1.yaml").read_bytes()
     # Called by its path, and so without its tools on PATH: the wanted version needs its own, which
-    # may be others. They are in the cache, by the Go that set-up found.
+    # may be others. They are in the cache, by the Go that set-up found, or where it took them from.
+    cache = setup.cache_directory(os.environ)
     go = [Path(setup.which("go")).parent] if setup.which("go") else []
-    places = [*go, Path(setup.ensure_uv()).parent, "/usr/bin", "/bin"]
-    cache = {"TALOSMAKE_CACHE": str(setup.cache_directory(os.environ))}
-    env = {"PATH": os.pathsep.join(map(str, places)), **cache}
+    from_path = [found.parent for name in TOOLS if cache not in (found := tool(name)).parents]
+    places = [*go, *from_path, Path(setup.ensure_uv()).parent, "/usr/bin", "/bin"]
+    env = {"PATH": os.pathsep.join(map(str, places)), "TALOSMAKE_CACHE": str(cache)}
     program = str(repository.installed.home / "bin/talosmake")
     run = repository.run("update", str(newer_wheel), "--yes", program=program, env=env)
     output = run.output
