@@ -80,7 +80,8 @@ func TestRealTalosctl(t *testing.T) {
 	f := startFleet(t, t.TempDir(), addresses)
 	node, worker := addresses[0], addresses[1]
 
-	talosctl.ok("", "gen", "config", "demo", "https://"+node+":6443", "--install-disk", "/dev/vda")
+	talosctl.ok("", "gen", "config", "demo", "https://"+node+":6443", "--install-disk", "/dev/vda",
+		"--install-image", "ghcr.io/siderolabs/installer:v1.13.0")
 
 	talosctl.ok(simulated, "-n", node, "version", "--insecure")
 	talosctl.ok(nodeAt(f, node).spec.mac.String(), "-n", node, "get", "links", "--insecure")
