@@ -29,12 +29,16 @@ from talosmake.base.redact import (
     without_forms,
 )
 from talosmake.base.secret_keys import in_value, secret_key
+from talosmake.base.this_run import Memo
 from talosmake.base.yamls import lookup
 from talosmake.inventory.model import Node
 from talosmake.patches.patch import Patch
 from talosmake.render.layers import Layer, NodeLayers
 from talosmake.secrets import bundles, plain
 
+# The nodes of an environment have most of their secrets in common.
+_lines_of_values: Memo[frozenset[str], frozenset[str]] = Memo("the lines of secret values")
+_forms_of_lines: Memo[frozenset[str], Sequence[str]] = Memo("the forms of secret lines")
 # A document by its kind and name; the one of machine and cluster has neither.
 Document = tuple[str, str]
 Config = Mapping[Document, Any]
@@ -115,7 +119,7 @@ class Secrets:
 
     @cached_property
     def _forms(self) -> Sequence[str]:
-        return forms_of(self.lines)
+        return _forms_of_lines.of(self.lines, lambda: forms_of(self.lines))
 
 
 def secrets_of(own: NodeLayers) -> Secrets:
@@ -188,8 +192,6 @@ def _is_common(line: str) -> bool:
 
 def secrets_in(values: Sequence[str], patches: Sequence[Patch]) -> Secrets:
     """What is secret, by the values of the bundle and of encrypted patches, and the latter."""
-    lines = {line.strip() for value in values for line in value.splitlines()}
-    lines |= {form for value in [*values, *lines] for form in encodings(value)}
     places = {
         (identity(document), keys)
         for patch in patches
@@ -197,7 +199,15 @@ def secrets_in(values: Sequence[str], patches: Sequence[Patch]) -> Secrets:
         for keys, _ in _scalars(document, ())
         if not identifies(identity(document)[0], keys)
     }
-    return Secrets(frozenset(line for line in lines if len(line) >= _SHORTEST), frozenset(places))
+    known = frozenset(values)
+    return Secrets(_lines_of_values.of(known, lambda: _lines_of(known)), frozenset(places))
+
+
+def _lines_of(values: Collection[str]) -> frozenset[str]:
+    """The lines of values, and other forms of them by which a text may hold them."""
+    lines = {line.strip() for value in values for line in value.splitlines()}
+    lines |= {form for value in [*values, *lines] for form in encodings(value)}
+    return frozenset(line for line in lines if len(line) >= _SHORTEST)
 
 
 def _scalars(value: Any, keys: Keys) -> Iterator[tuple[Keys, str]]:

@@ -193,7 +193,10 @@ def test_documents_that_come_and_go() -> None:
 
 
 def test_forms_of_secrets_are_made_once_for_many_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bundle has more than a thousand, and a finding of lint's is two texts for each node."""
+    """A bundle has more than a thousand, and a finding of lint's is two texts for each node.
+
+    Nodes with the same secrets share them; another secret has forms of its own.
+    """
     made = Mock(wraps=forms_of)
     monkeypatch.setattr(disclosure, "forms_of", made)
     known = secrets("s3cret-value")
@@ -202,4 +205,6 @@ def test_forms_of_secrets_are_made_once_for_many_messages(monkeypatch: pytest.Mo
         "a <redacted> b",
         "plain",
     ]
+    assert secrets("s3cret-value").without("s3cret-value") == "<redacted>"
     made.assert_called_once()
+    assert secrets("0ther-value").without("s3cret-value 0ther-value") == "s3cret-value <redacted>"
