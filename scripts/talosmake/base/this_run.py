@@ -27,7 +27,7 @@ class _Thread(threading.local):
     log: IO[str] | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # of what it remembers, much is secret
 class Run:
     """What one process knows of its run, and nothing that another has to know.
 

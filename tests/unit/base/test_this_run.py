@@ -249,6 +249,13 @@ def test_an_answer_can_be_another_one() -> None:
     assert MEMO.of("a", lambda: 2) == 2
 
 
+def test_what_a_run_remembers_is_not_in_its_text() -> None:
+    """Secrets are among it."""
+    Memo[str, str]("a question").of("k3y-of-secret", lambda: "s3cret")
+    assert "s3cret" not in repr(this_run.current())
+    assert "k3y-of-secret" not in repr(this_run.current())
+
+
 def test_a_failure_is_not_kept() -> None:
     def fails() -> int:
         raise ValueError("no answer")
