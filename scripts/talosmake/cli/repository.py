@@ -17,7 +17,7 @@ from talosmake.base.errors import ConfigError
 from talosmake.base.program import ROOT, version
 from talosmake.base.tools import AGE, HELM, SOPS, TALOSCTL, numbers
 from talosmake.cli import pipelines
-from talosmake.inventory import repository_format
+from talosmake.inventory import canonical, repository_format
 from talosmake.patches import layout
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -53,7 +53,7 @@ class Answers:
         """The address of the endpoint, where it is no node's: the control planes share it."""
         host = urlsplit(self.endpoint).hostname or ""
         nodes = (*self.control_planes, *self.workers)
-        return host if _is_address(host) and host not in nodes else ""
+        return host if canonical.is_address(host) and host not in nodes else ""
 
 
 def ask(options: Mapping[str, str | None], question: Callable[[str, str], str] | None) -> Answers:
@@ -93,17 +93,9 @@ def _matching(text: str, pattern: re.Pattern[str], what: str, example: str) -> s
     return text
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _addresses(text: str) -> tuple[str, ...]:
     parts = [part for part in re.split(r"[,\s]+", text) if part]
-    wrong = [part for part in parts if not _is_address(part)]
+    wrong = [part for part in parts if not canonical.is_address(part)]
     if wrong:
         raise ConfigError(
             f"{', '.join(wrong)}: no IP address", hint="Write addresses as in 10.0.1.11,10.0.1.12"

@@ -165,7 +165,8 @@ def _is_https_endpoint(text: str) -> bool:
     return whole and parts.username is None and not (parts.path or parts.query or parts.fragment)
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether it is an IP address, and no network."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -217,7 +218,7 @@ VALID: Mapping[str, Callable[[str], bool]] = {
     "host-name": endpoints.is_host_name,
     "https-endpoint": _is_https_endpoint,
     "image-factory": factory.is_named,
-    "ip-address": _is_address,
+    "ip-address": is_address,
     "machine-address": _is_machine_address,
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from talosmake.base import marker
+from talosmake.base import files, marker
 from talosmake.base.parallel import each
 from talosmake.base.progress import say
 from talosmake.inventory.access import Access
@@ -67,7 +67,7 @@ def _holds(environment: Environment, node: Node, live: Observation) -> bool:
     config = environment.paths.config(node)
     return (
         config.exists()
-        and hashlib.sha256(config.read_bytes()).hexdigest() == said.get("sha256")
+        and files.sha256_of(config) == said.get("sha256")
         and same_config(live.config, config.read_bytes())
     )
 

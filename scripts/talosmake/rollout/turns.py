@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 
-from talosmake.base import marker
+from talosmake.base import files, marker
 from talosmake.base.errors import NodeError, ToolError
 from talosmake.base.this_run import Noted
 from talosmake.base.wait import Wait
@@ -162,4 +161,4 @@ def _go_on(environment: Environment) -> str:
 def _is_applied(environment: Environment, node: Node) -> bool:
     config = environment.paths.config(node)
     said = marker.read(environment.paths.applied(node)).get("sha256")
-    return config.exists() and said == hashlib.sha256(config.read_bytes()).hexdigest()
+    return config.exists() and said == files.sha256_of(config)

@@ -54,6 +54,20 @@ def worker(small: Project) -> tuple[Environment, Node]:
     return environment, node
 
 
+@pytest.fixture
+def decrypted(worker: object, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that are decrypted from now on, once the worker has its config."""
+    found: list[Path] = []
+    real = sops.decrypt
+
+    def decrypt(ciphertext: bytes, path: Path, key_file: Path | None = None) -> bytes:
+        found.append(path)
+        return real(ciphertext, path, key_file)
+
+    monkeypatch.setattr(sops, "decrypt", decrypt)
+    return found
+
+
 JOBS: dict[str, Callable[[Environment, Node], object]] = {
     "render": machine_config.render,
     "explain": explain.explain,
@@ -63,16 +77,8 @@ JOBS: dict[str, Callable[[Environment, Node], object]] = {
 
 @pytest.mark.parametrize("job", JOBS)
 def test_a_job_reads_each_file_once(
-    job: str, worker: tuple[Environment, Node], monkeypatch: pytest.MonkeyPatch
+    job: str, worker: tuple[Environment, Node], decrypted: list[Path]
 ) -> None:
-    decrypted: list[Path] = []
-
-    def decrypt(ciphertext: bytes, path: Path, key_file: Path | None = None) -> bytes:
-        decrypted.append(path)
-        return real(ciphertext, path, key_file)
-
-    real = sops.decrypt
-    monkeypatch.setattr(sops, "decrypt", decrypt)
     this_run.begin()
     _opened.clear()
     JOBS[job](*worker)
@@ -84,17 +90,9 @@ def test_a_job_reads_each_file_once(
 
 
 def test_validating_with_lint_decrypts_the_bundle_for_findings_alone(
-    worker: tuple[Environment, Node], monkeypatch: pytest.MonkeyPatch
+    worker: tuple[Environment, Node], decrypted: list[Path]
 ) -> None:
     environment, node = worker
-    decrypted: list[Path] = []
-
-    def decrypt(ciphertext: bytes, path: Path, key_file: Path | None = None) -> bytes:
-        decrypted.append(path)
-        return real(ciphertext, path, key_file)
-
-    real = sops.decrypt
-    monkeypatch.setattr(sops, "decrypt", decrypt)
     this_run.begin()
     Path(PLAIN).write_text("machine:\n  sysctls:\n    b: first\n")
     environment.paths.linted_node(node).unlink()
